@@ -1,0 +1,146 @@
+"""What is asked for: recipes and trials, frozen, validated and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from batchlimit.durations import Duration
+from batchlimit.errors import InputError
+
+Scalar = bool | int | float | str
+DurationField = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str, return_type=str)]
+
+
+class Frozen(BaseModel):
+    """Base of all configuration: immutable, unknown fields forbidden, non-finite numbers forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def updated(self, changes: dict[str, Any]) -> Any:
+        """Return a copy with `changes` (dotted names, as 'solver_options.momentum') applied and validated again.
+
+        Raises:
+            pydantic.ValidationError: a name or a value that the model does not take.
+        """
+        data = self.model_dump(exclude_defaults=True)
+        for name, value in changes.items():
+            place = data
+            *path, last = name.split(".")
+            for part in path:
+                below = place.get(part)
+                place[part] = dict(below) if isinstance(below, dict) else {}
+                place = place[part]
+            place[last] = value
+        return type(self).model_validate(data)
+
+    def canonical(self) -> str:
+        """Return the JSON text whose hash identifies this: sorted keys, defaults left out, so new fields keep old hashes."""
+        return json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical text."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+
+
+class LayerWise(Frozen):
+    """Layer-wise rescaling of a solver's update by a trust ratio ||w|| / ||update||, clamped to [lower, upper].
+
+    `exclude` says which parameters keep a ratio of 1: '1d' (biases and norms) or 'nothing'.
+    Source: You et al., 2020, section 3.1 and Table 3.
+    """
+
+    lower: float = Field(default=0.0, ge=0)
+    upper: float | None = Field(default=None, gt=0)
+    coefficient: float = Field(default=1.0, gt=0)
+    exclude: Literal["1d", "nothing"] = "1d"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LayerWise:
+        if self.upper is not None and self.upper < self.lower:
+            raise ValueError(f"upper ({self.upper:g}) is below lower ({self.lower:g})")
+        return self
+
+
+class Recipe(Frozen):
+    """All that decides the optimization of one trial.
+
+    The peak learning rate is `lr` times the LR rule's factor: 1 for `none`, B / reference_batch_size for `linear`,
+    its square root for `sqrt`. `solver_options` and `schedule_options` are keyword arguments of the registered solver
+    and schedule. `ghost_batch_size` is the number of examples that share batch-norm statistics; `clip_norm` bounds the
+    global gradient norm; `precision` is the arithmetic of the forward and backward pass (weights stay fp32).
+    """
+
+    solver: str = "momentum"
+    lr: float = Field(default=0.1, gt=0)
+    lr_rule: Literal["none", "linear", "sqrt"] = "none"
+    reference_batch_size: int | None = Field(default=None, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    solver_options: dict[str, Scalar] = Field(default_factory=dict)
+    layerwise: LayerWise | None = None
+    schedule: str = "constant"
+    schedule_options: dict[str, Scalar] = Field(default_factory=dict)
+    warmup: DurationField = Duration(0.0, "epochs")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    ghost_batch_size: int | None = Field(default=None, gt=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _reference(self) -> Recipe:
+        if self.lr_rule != "none" and self.reference_batch_size is None:
+            raise ValueError(f"lr_rule '{self.lr_rule}' needs reference_batch_size, the batch size that lr is meant for")
+        return self
+
+    def peak_lr(self, batch_size: int) -> float:
+        """Return the largest learning rate of the schedule at `batch_size`."""
+        if self.lr_rule == "none" or self.reference_batch_size is None:
+            return self.lr
+        ratio = batch_size / self.reference_batch_size
+        return float(self.lr * (ratio if self.lr_rule == "linear" else ratio**0.5))
+
+
+class StopRule(Frozen):
+    """When a trial is hopeless: at `fraction` of its steps the selection metric is still worse than `metric`."""
+
+    fraction: float = Field(gt=0, lt=1)
+    metric: float
+
+
+class TrialConfig(Frozen):
+    """One training run of (workload, batch size, budget, recipe, seed); its hash is its identity.
+
+    `protocol` decides what is trained on and selected by: 'validation' holds out the workload's validation split and
+    selects on it; 'paper' trains on all training examples and selects on the test split, as the paper did.
+    """
+
+    workload: str
+    batch_size: int = Field(gt=0)
+    budget: DurationField
+    recipe: Recipe = Recipe()
+    seed: int = Field(default=0, ge=0)
+    protocol: Literal["validation", "paper"] = "validation"
+    stop: StopRule | None = None
+
+    @model_validator(mode="after")
+    def _budget(self) -> TrialConfig:
+        if self.budget.unit == "fraction" or self.budget.amount <= 0:
+            raise ValueError(f"the budget '{self.budget}' must be a positive number of steps, epochs or examples")
+        return self
+
+    def total_steps(self, dataset_size: int) -> int:
+        """Return the number of weight updates, ceil(epochs * N / B).
+
+        Raises:
+            InputError: the batch is larger than the training set.
+        """
+        if self.batch_size > dataset_size:
+            raise InputError(
+                f"batch_size {self.batch_size} is larger than the {dataset_size} training examples of "
+                f"'{self.workload}'. Valid: 1 to {dataset_size}."
+            )
+        return self.budget.steps(batch_size=self.batch_size, dataset_size=dataset_size)

@@ -1,0 +1,143 @@
+"""What the search for the limit concludes: plain data, computed by `tuning.limit`, drawn by `reports`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from batchlimit.config import Recipe
+
+Decision = Literal["pass", "fail", "undecided"]
+Direction = Literal["up", "down"]
+
+
+class Finding(BaseModel):
+    """Base of all findings: immutable, unknown fields forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(Finding):
+    """A mean over seeds and its two-sided 95 % confidence interval; None where nothing finite was measured."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+
+class Measurement(Finding):
+    """One recipe at one batch size, trained with several seeds and scored on the test split.
+
+    `name` is the recipe's name in the technique set ('linear scaling', 'lars', ...). `metrics` holds the finite test
+    metrics, one a seed; `diverged` counts seeds that did not complete. `decision` says whether the definition's bar is
+    met: decided by confidence intervals, 'undecided' when the cap on seeds was reached before.
+    """
+
+    name: str
+    batch_size: int
+    recipe: Recipe
+    seeds: int
+    diverged: int
+    metric: Estimate
+    loss: Estimate
+    metrics: tuple[float, ...] = ()
+    decision: Decision = "undecided"
+
+
+class Tuned(Finding):
+    """What tuning one recipe at one batch size cost and brought: the best selection metric over `trials` trials."""
+
+    name: str
+    trials: int
+    best: float | None
+    recipe: Recipe | None
+
+
+class TunedPoint(Finding):
+    """One tuning trial, for the LR x warmup maps: its recipe's name, fields and selection metric."""
+
+    name: str
+    batch_size: int
+    lr: float
+    warmup: str
+    metric: float | None
+    status: str
+
+
+class BatchSizeFinding(Finding):
+    """All that is known of one batch size: plain linear scaling, the best recipe, and what was tried."""
+
+    batch_size: int
+    regime: Literal["small", "large", "huge", "unknown"] = "unknown"
+    is_full: bool = False
+    linear: Measurement | None = None
+    best: Measurement | None = None
+    tried: tuple[Tuned, ...] = ()
+    trials: int = 0
+    samples: int = 0
+
+
+class Boundary(Finding):
+    """A largest batch size that passes, with the sizes it is known to lie between.
+
+    `value` is the largest batch size decided 'pass' (None: none did); `next_fail` the smallest decided 'fail' above it
+    (None: none failed up to the full batch); `undecided` the sizes between whose intervals straddle the bar.
+    """
+
+    value: int | None = None
+    next_fail: int | None = None
+    undecided: tuple[int, ...] = ()
+
+
+class BaselineFinding(Finding):
+    """The baseline: A (metric) and xi (loss) over seeds, and the bars they set (Definitions 2.1 and 2.2)."""
+
+    batch_size: int
+    recipe: Recipe
+    metric: Estimate
+    loss: Estimate
+    target_metric: float | None = None
+    target_loss: float | None = None
+    metrics: tuple[float, ...] = ()
+
+
+class Cost(Finding):
+    """What a search spent: trials, training examples processed, compute seconds summed over trials."""
+
+    trials: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    by_purpose: dict[str, int] = Field(default_factory=dict)
+
+
+class LimitFinding(Finding):
+    """The answer to 'how large can the batch be?' for one workload, with what it rests on.
+
+    `problem` is set when there is no verdict to give (say, every baseline trial diverged) and then says why in a
+    sentence. `techniques` names the technique set and `recipes` its members; `budget` is the number of tuning trials
+    for each recipe and batch size.
+    """
+
+    workload: str
+    metric_name: str
+    metric_direction: Direction
+    dataset_size: int
+    training_budget: str
+    protocol: str
+    search: Literal["adaptive", "exhaustive"]
+    tuner: str
+    techniques: str
+    recipes: tuple[str, ...]
+    budget: int
+    seeds: tuple[int, int]
+    baseline: BaselineFinding | None = None
+    small_up_to: Boundary = Boundary()
+    large_up_to: Boundary = Boundary()
+    full: BatchSizeFinding | None = None
+    by_batch_size: tuple[BatchSizeFinding, ...] = ()
+    tuned_points: tuple[TunedPoint, ...] = ()
+    cost: Cost = Cost()
+    problem: str = ""
+    environment: dict[str, str | int | float | None] = Field(default_factory=dict)

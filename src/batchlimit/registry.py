@@ -1,0 +1,77 @@
+"""One file, one decorated function, one name: how solvers, schedules, models, data sets and workloads are found."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from batchlimit.errors import unknown_name
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names of one kind of thing, filled by the modules of one package when first asked.
+
+    Adding a thing is adding one file to the package (or an entry point in the group `batchlimit.<kind>s` of another
+    distribution) whose function is decorated with `@registry.register("name")`. Nothing else has to know of it.
+
+    `kind` is the singular noun used in messages; `package` is imported, every module of it, at the first look-up.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, T] = {}
+        self._complete = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers what it decorates as `name`.
+
+        Raises:
+            ValueError: the name is taken by something else.
+        """
+
+        def decorate(entry: T) -> T:
+            if self._entries.get(name, entry) is not entry:
+                raise ValueError(f"The {self.kind} '{name}' is registered twice.")
+            self._entries[name] = entry
+            return entry
+
+        return decorate
+
+    def get(self, name: str) -> T:
+        """Return what is registered as `name`.
+
+        Raises:
+            InputError: no such name; the message gives the nearest and all valid ones.
+        """
+        self._fill()
+        if name not in self._entries:
+            raise unknown_name(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        """Return all registered names, sorted."""
+        self._fill()
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        self._fill()
+        return name in self._entries
+
+    def _fill(self) -> None:
+        if self._complete:
+            return
+        self._complete = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        for point in entry_points(group=f"batchlimit.{self.kind.replace(' ', '_')}s"):
+            point.load()
