@@ -1,0 +1,1 @@
+"""Data sets: finding, fetching, verifying; one registered file each."""
