@@ -1,0 +1,63 @@
+# Every target makes what it needs, from nothing: Python 3.11 or later and make are enough.
+#   make demo PYTHON=python3.12            another interpreter
+#   make demo PIP_ARGS='--index-url ...'   where pip looks for packages, say for another build of torch
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+LEDGER ?= runs/demo.db
+OUT ?= runs/demo
+
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+BIN = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs bench tests constraints clean
+
+help:
+	@echo "make demo    set up, then find the limit of the batch size of the embedded digits; ends with the report's path"
+	@echo "make test    set up, then everything that CI checks"
+	@echo "make check   style, types, layers: seconds"
+	@echo "make docs    the documentation, as docs/_build/html/index.html"
+	@echo "make bench   every benchmark, one JSON line each; wants an idle machine"
+	@echo "make clean   remove the environment and everything built"
+
+# The environment, from scratch whenever what it is made from has changed.
+$(VENV)/ready-to-run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "batchlimit needs Python 3.11 or later, but $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	@echo "Making the environment $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/ready-to-check: $(VENV)/ready-to-run
+	@echo "Adding the tools that check"
+	@$(PIP) --editable '.[dev,docs]'
+	@touch $@
+
+demo: $(VENV)/ready-to-run
+	$(BIN)/batchlimit find digits --ledger $(LEDGER) --out $(OUT)
+
+test: check docs tests
+
+check: $(VENV)/ready-to-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/ready-to-check
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+tests: $(VENV)/ready-to-check
+	$(BIN)/pytest
+
+bench: $(VENV)/ready-to-run
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script --json || exit 1; done
+
+constraints: $(VENV)/ready-to-check
+	@{ sed '/^[^#]/,$$d' constraints.txt; \
+	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
