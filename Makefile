@@ -7,7 +7,7 @@ PIP_ARGS ?=
 LEDGER ?= runs/demo.db
 OUT ?= runs/demo
 
-PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+PIP = $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -24,7 +24,7 @@ help:
 # The environment, from scratch whenever what it is made from has changed.
 $(VENV)/ready-to-run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "batchlimit needs Python 3.11 or later, but $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
-	@echo "Making the environment $(VENV)"
+	@echo "Making the environment $(VENV): PyTorch and the rest, a minute or two"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) --editable .
 	@touch $@

@@ -77,6 +77,7 @@ class Duration:
         return math.ceil(exact - 1e-9 * max(1.0, exact))
 
     def __str__(self) -> str:
+        # Fifteen digits: what a user wrote comes back exactly, and 7 % not as 7.000000000000001 %.
         if self.unit == "fraction":
-            return f"{self.amount * 100:g}%"
-        return f"{self.amount:g} {self.unit}"
+            return f"{self.amount * 100:.15g}%"
+        return f"{self.amount:.15g} {self.unit}"

@@ -21,4 +21,4 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     choices = sorted(valid)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return InputError(f"Unknown {kind} '{name}'.{hint} Valid: {', '.join(choices) or 'none'}.")
+    return InputError(f"Unknown {kind} {name!r}.{hint} Valid: {', '.join(choices) or 'none'}.")

@@ -70,8 +70,12 @@ class Registry(Generic[T]):
         if self._complete:
             return
         self._complete = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
-        for point in entry_points(group=f"batchlimit.{self.kind.replace(' ', '_')}s"):
-            point.load()
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+            for point in entry_points(group=f"batchlimit.{self.kind.replace(' ', '_')}s"):
+                point.load()
+        except BaseException:
+            self._complete = False
+            raise
