@@ -117,12 +117,14 @@ class LimitFinding(Finding):
 
     `problem` is set when there is no verdict to give (say, every baseline trial diverged) and then says why in a
     sentence. `techniques` names the technique set and `recipes` its members; `budget` is the number of tuning trials
-    for each recipe and batch size.
+    for each recipe and batch size. `metric_percent` says whether to print the metric times 100 (the workload's
+    `Metric.percent`; None: judged by the metric's name).
     """
 
     workload: str
     metric_name: str
     metric_direction: Direction
+    metric_percent: bool | None = None
     dataset_size: int
     training_budget: str
     protocol: str
