@@ -26,7 +26,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class TensorSplit:
-    """Examples held in two tensors of equal length: `inputs` (N, ...), uint8 where it can be, and `targets` (N, ...)."""
+    """Examples held in two tensors of equal length: `inputs` (N, ...), uint8 where they can be, `targets` (N, ...)."""
 
     inputs: Tensor
     targets: Tensor

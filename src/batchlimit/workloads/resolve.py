@@ -1,0 +1,117 @@
+"""From what a user types to a workload: a registered name, 'module:attribute' or 'path.py:attribute'."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from batchlimit.errors import InputError
+from batchlimit.workloads import workloads
+from batchlimit.workloads.workload import Workload
+
+
+def resolve(text: str) -> Workload:
+    """Return the workload that `text` names: 'digits', 'my_module:my_workload' or 'folder/file.py:my_workload'.
+
+    The attribute is a `Workload` or a function without arguments that returns one; modules are looked for in the
+    current folder too. Its name in records is the workload's own.
+
+    Raises:
+        InputError: no such workload, module, file or attribute, or it is not a workload, or it failed when imported.
+    """
+    where, colon, attribute = text.rpartition(":")
+    if not colon:
+        if text.endswith(".py"):
+            raise InputError(f"'{text}' names a file but no workload in it. Valid: '{text}:my_workload'.")
+        return workloads.get(text)()
+    if not where or not attribute:
+        raise InputError(
+            f"Cannot read the workload '{text}'. Valid: a name, 'module:attribute' or 'path.py:attribute'."
+        )
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    if not hasattr(module, attribute):
+        candidates = _candidates(module)
+        valid = f"Valid: {', '.join(candidates)}." if candidates else "It defines no workload at all."
+        raise InputError(f"'{where}' has no '{attribute}'. {valid}")
+    return _as_workload(getattr(module, attribute), text)
+
+
+def _as_workload(found: Any, text: str) -> Workload:
+    if isinstance(found, Workload):
+        return found
+    if callable(found) and not isinstance(found, type):
+        try:
+            found = found()
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"'{text}' failed when called: {_one_line(error)}.") from error
+        if isinstance(found, Workload):
+            return found
+        raise InputError(f"'{text}' returned {_a(found)}, not a batchlimit.Workload.")
+    raise InputError(f"'{text}' is {_a(found)}, not a batchlimit.Workload or a function that returns one.")
+
+
+def _import_module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise InputError(
+                f"There is no module '{error.name}'. Valid: 'module:attribute' or 'path.py:attribute'."
+            ) from error
+        raise InputError(f"Cannot import '{name}': {_one_line(error)}.") from error
+    except Exception as error:
+        raise InputError(f"Cannot import '{name}': {_one_line(error)}.") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f"There is no file '{path}'. Valid: 'module:attribute' or 'path.py:attribute'.")
+    # A name of its own: a file called like an installed module must not replace it, and is run once.
+    whole = path.resolve()
+    name = f"batchlimit_workload_{whole.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, whole)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    folder = str(whole.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InputError(f"Cannot import '{path}': {_one_line(error)}.") from error
+    return module
+
+
+def _candidates(module: ModuleType) -> list[str]:
+    """Return the names in `module` that are workloads, or functions annotated to return one."""
+    found = []
+    for name, value in vars(module).items():
+        annotation = getattr(value, "__annotations__", {}).get("return") if callable(value) else None
+        returns = annotation is Workload or (isinstance(annotation, str) and annotation.split(".")[-1] == "Workload")
+        if isinstance(value, Workload) or (returns and not isinstance(value, type)):
+            found.append(name)
+    return sorted(found)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _a(thing: Any) -> str:
+    return f"a {type(thing).__name__}" if not isinstance(thing, type) else f"the class {thing.__name__}"
