@@ -56,7 +56,7 @@ def test_one_new_file_is_enough(package):
 
 def test_unknown_names_are_refused_with_the_nearest(package):
     package("first", ONE.format(package="plugin_things", name="momentum"))
-    with pytest.raises(InputError, match="Unknown thing 'momentun'. Did you mean 'momentum'"):
+    with pytest.raises(InputError, match=r"Unknown thing 'momentun'\. Did you mean 'momentum'"):
         things().get("momentun")
 
 

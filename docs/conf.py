@@ -1,0 +1,46 @@
+"""Sphinx: Markdown pages, and a reference generated from the code itself."""
+
+import re
+import sys
+from pathlib import Path
+
+import batchlimit
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import generate
+
+project = "batchlimit"
+author = "the batchlimit authors"
+project_copyright = "2026, the batchlimit authors"
+release = version = batchlimit.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "results/**/*.jsonl.gz"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_mock_imports = ["ray"]
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+default_role = "code"
+maximum_signature_line_length = 100
+
+html_theme = "furo"
+html_title = "batchlimit"
+html_show_sphinx = False
+
+
+def escape_plain_text(app, what, name, obj, options, lines):
+    """Make docstrings, which are plain text with `code` in it, safe as reStructuredText: ||w|| is no substitution."""
+    for number, line in enumerate(lines):
+        parts = re.split(r"(`[^`]*`)", line)
+        parts[::2] = [re.sub(r"([*|]|_(?!\w))", r"\\\1", part) for part in parts[::2]]
+        lines[number] = "".join(parts)
+
+
+def setup(app):
+    """Write the generated pages before Sphinx looks for pages, and read docstrings as plain text."""
+    generate.write(Path(app.srcdir) / "reference" / "generated")
+    app.connect("autodoc-process-docstring", escape_plain_text, priority=100)
