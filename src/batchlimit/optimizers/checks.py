@@ -1,0 +1,32 @@
+"""Checks of solver options: one line that names the option and what it may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from batchlimit.errors import InputError, unknown_name
+
+
+def check_numbers(solver: str, **options: float | Tensor | None) -> None:
+    """Raise an `InputError` that names the first of `options` that is negative or not finite (None is not checked)."""
+    for name, value in options.items():
+        if value is None or isinstance(value, Tensor):
+            continue
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name} = {value} for the solver '{solver}'. Valid: 0 or a positive number.")
+
+
+def check_below_one(solver: str, **options: float) -> None:
+    """Raise an `InputError` that names the first of `options` that is not in [0, 1)."""
+    for name, value in options.items():
+        if not 0 <= value < 1:
+            raise InputError(f"{name} = {value} for the solver '{solver}'. Valid: from 0 to below 1.")
+
+
+def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
+    """Raise an `InputError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise unknown_name(f"value of {option}", str(value), choices)

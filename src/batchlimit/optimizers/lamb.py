@@ -1,0 +1,293 @@
+"""LAMB: Adam with a trust ratio for each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_below_one, check_choice, check_numbers
+from batchlimit.optimizers.kernels import choose_kernel, fused_adam, same_layout
+from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
+from batchlimit.optimizers.presets import LAMB_PRESETS, resolve_preset
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio
+
+CLIPS = ("above", "always")
+
+
+class LAMB(torch.optim.Optimizer):
+    """LAMB with torch's conventions.
+
+    With m and v Adam's moments (of the clipped gradient), u = m / (sqrt(v) + eps) + weight_decay * w, and the trust
+    ratio r = ||w|| / ||u||, clamped to [lower, upper] and 1 where a norm is 0 or the parameter is excluded:
+
+        w -= lr * r * u
+
+    `bias_correction` divides m by 1 - beta1^t and v by 1 - beta2^t. `clip_norm` scales all gradients by one factor:
+    with `clip='above'` to a global norm of at most `clip_norm`, with 'always' to exactly that (pre-normalization);
+    the gradients themselves stay as they are. `exclude` says which parameters keep a ratio of 1: '1d' or 'nothing'.
+    All but `clip_norm` and `clip` can be set per parameter group. `lr` may be a 0-d tensor. State, of the parameter's
+    type: `exp_avg`, `exp_avg_sq`; and `step`, an fp32 scalar, on the parameter's device if `capturable` (needed for
+    CUDA graphs), else on the CPU.
+
+    Raises:
+        InputError: an option out of its range.
+
+    Source: You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020,
+    algorithm 2.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        bias_correction: bool = True,
+        lower: float = 0.0,
+        upper: float | None = None,
+        exclude: str = "1d",
+        clip_norm: float | None = None,
+        clip: str = "above",
+        capturable: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+    ) -> None:
+        check_numbers("lamb", lr=lr, eps=eps, weight_decay=weight_decay, lower=lower, upper=upper, clip_norm=clip_norm)
+        check_below_one("lamb", beta1=betas[0], beta2=betas[1])
+        check_choice("clip", clip, CLIPS)
+        check_exclusion(exclude, "exclude")
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "bias_correction": bias_correction,
+            "lower": lower,
+            "upper": upper,
+            "exclude": exclude,
+            "capturable": capturable,
+            "foreach": foreach,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+        self.clip_norm = clip_norm
+        self.clip = clip
+        self._record = TrustRatioRecord()
+        self._scratch: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def trust_ratios(self) -> dict[str, Tensor]:
+        """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""
+        return self._record.by_name(self.param_groups)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Do one weight update; `closure` evaluates the loss again, as for torch's optimizers."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._record.clear()
+        factor = self._clip_factor()
+        for group in self.param_groups:
+            lists: tuple[list[Tensor], ...] = ([], [], [], [], [])
+            self._init_group(group, *lists)
+            if lists[0]:
+                self._update(group, factor, *lists)
+        return loss
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        means: list[Tensor],
+        squares: list[Tensor],
+        steps: list[Tensor],
+    ) -> None:
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            state = self.state[parameter]
+            if not state:
+                device = parameter.device if group["capturable"] else torch.device("cpu")
+                state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+                state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            params.append(parameter)
+            grads.append(parameter.grad)
+            means.append(state["exp_avg"])
+            squares.append(state["exp_avg_sq"])
+            steps.append(state["step"])
+
+    def _clip_factor(self) -> Tensor | None:
+        """Return what all gradients are multiplied by, or None without clipping."""
+        if self.clip_norm is None:
+            return None
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if not grads:
+            return None
+        norm = torch.linalg.vector_norm(norms(grads))
+        factor = torch.where(norm > 0, self.clip_norm / norm, torch.ones_like(norm))
+        return factor.clamp(max=1.0) if self.clip == "above" else factor
+
+    def _update(
+        self,
+        group: dict[str, Any],
+        factor: Tensor | None,
+        params: list[Tensor],
+        grads: list[Tensor],
+        means: list[Tensor],
+        squares: list[Tensor],
+        steps: list[Tensor],
+    ) -> None:
+        kernel = choose_kernel(params, foreach=group["foreach"], fused=group["fused"])
+        torch._foreach_add_(steps, 1)
+        if kernel == "foreach":
+            ratios = _update_together(group, factor, params, grads, means, squares, steps)
+        else:
+            ratios = torch.cat(
+                [
+                    self._update_fused(group, factor, *one)
+                    if kernel == "fused" and same_layout(*one[:4])
+                    else _update_together(group, factor, *([tensor] for tensor in one))
+                    for one in zip(params, grads, means, squares, steps, strict=True)
+                ]
+            )
+        if not torch.compiler.is_compiling():
+            self._record.add(params, ratios)
+
+    def _update_fused(
+        self,
+        group: dict[str, Any],
+        factor: Tensor | None,
+        parameter: Tensor,
+        gradient: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        step: Tensor,
+    ) -> Tensor:
+        """Update one tensor on a CPU: Adam's kernel run on a zeroed scratch leaves minus its update there."""
+        if factor is not None:
+            gradient = gradient * factor
+        update = self._scratch_like(parameter).zero_()
+        counted = step if group["bias_correction"] else _FOREVER
+        beta1, beta2 = group["betas"]
+        fused_adam(update, gradient, mean, square, counted, beta1=beta1, beta2=beta2, eps=group["eps"])
+        if group["weight_decay"] != 0:
+            update.sub_(parameter, alpha=group["weight_decay"])
+        ratio = _ratios(group, [parameter], [update])
+        parameter.add_(update, alpha=float(group["lr"] * ratio))
+        return ratio
+
+    def _scratch_like(self, parameter: Tensor) -> Tensor:
+        """Return memory of `parameter`'s type and layout that all parameters share, so that it stays in the cache."""
+        key = (parameter.device, parameter.dtype)
+        if key not in self._scratch or self._scratch[key].numel() < parameter.numel():
+            self._scratch[key] = torch.empty(parameter.numel(), dtype=parameter.dtype, device=parameter.device)
+        return self._scratch[key].as_strided(parameter.shape, parameter.stride())
+
+
+# A step count at which Adam's bias corrections are 1 to the last bit.
+_FOREVER = torch.tensor(1e30)
+
+
+def _update_together(
+    group: dict[str, Any],
+    factor: Tensor | None,
+    params: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: list[Tensor],
+) -> Tensor:
+    """Update tensors with one `foreach` operation a line, nothing leaving the device; return the trust ratios."""
+    beta1, beta2 = group["betas"]
+    if factor is not None:
+        grads = list(torch._foreach_mul(grads, factor))
+    torch._foreach_lerp_(means, grads, 1 - beta1)
+    torch._foreach_mul_(squares, beta2)
+    torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
+    denominators = list(torch._foreach_sqrt(squares))
+    updates = means
+    if group["bias_correction"]:
+        # The parameters of a group may have joined at different steps, so each has corrections of its own.
+        device = params[0].device
+        counts = torch.stack(steps).to(device, non_blocking=True)
+        torch._foreach_mul_(denominators, list((1 - beta2**counts).rsqrt().unbind()))
+        updates = list(torch._foreach_mul(means, list((1 - beta1**counts).reciprocal().unbind())))
+    torch._foreach_add_(denominators, group["eps"])
+    updates = list(torch._foreach_div(updates, denominators))
+    if group["weight_decay"] != 0:
+        torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+    ratios = _ratios(group, params, updates)
+    torch._foreach_mul_(updates, list((group["lr"] * ratios).unbind()))
+    torch._foreach_sub_(params, updates)
+    return ratios
+
+
+def _ratios(group: dict[str, Any], params: list[Tensor], updates: list[Tensor]) -> Tensor:
+    """Return the trust ratio of each parameter, 1 for the excluded, shape (len(params),)."""
+    adapted = [index for index, parameter in enumerate(params) if not is_excluded(parameter, group["exclude"])]
+    if not adapted:
+        return torch.ones(len(params), device=params[0].device)
+    ratios = trust_ratio(
+        norms([params[index] for index in adapted]),
+        norms([updates[index] for index in adapted]),
+        lower=group["lower"],
+        upper=group["upper"],
+    )
+    if len(adapted) == len(params):
+        return ratios
+    one = torch.ones((), dtype=ratios.dtype, device=ratios.device)
+    by_index = dict(zip(adapted, ratios.unbind(), strict=True))
+    return torch.stack([by_index.get(index, one) for index in range(len(params))])
+
+
+@solvers.register("lamb")
+def lamb(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    lr: float,
+    weight_decay: float,
+    preset: str = "default",
+    beta1: float | None = None,
+    beta2: float | None = None,
+    eps: float | None = None,
+    bias_correction: bool | None = None,
+    lower: float = 0.0,
+    upper: float | None = None,
+    exclude: str | None = None,
+    decay_exclude: str | None = None,
+    clip_norm: float | None = None,
+    clip: str | None = None,
+    capturable: bool = False,
+    foreach: bool | None = None,
+    fused: bool | None = None,
+) -> torch.optim.Optimizer:
+    """Return `LAMB` by `preset` ('default', 'paper-author' or 'mlperf'), changed by the options that are given.
+
+    Defaults of 'default': betas 0.9 and 0.999, eps 1e-6, bias correction, weight decay on all parameters, no bounds,
+    biases and norms with a ratio of 1, no clipping. 'paper-author': no bias correction, no weight decay on biases and
+    norms (`decay_exclude='1d'`). 'mlperf': as 'default' with `decay_exclude='1d'` and gradients clipped to a norm of 1.
+    """
+    given = {
+        "beta1": beta1,
+        "beta2": beta2,
+        "eps": eps,
+        "bias_correction": bias_correction,
+        "exclude": exclude,
+        "decay_exclude": decay_exclude,
+        "clip_norm": clip_norm,
+        "clip": clip,
+    }
+    options = resolve_preset(LAMB_PRESETS, preset, given)
+    groups = decay_groups(named_parameters, weight_decay, options.pop("decay_exclude"))
+    betas = (options.pop("beta1"), options.pop("beta2"))
+    bounds: dict[str, Any] = {"lower": lower, "upper": upper}
+    return LAMB(groups, lr=lr, betas=betas, capturable=capturable, foreach=foreach, fused=fused, **bounds, **options)

@@ -1,0 +1,230 @@
+"""LARS: layer-wise adaptive rate scaling of momentum SGD."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_choice, check_numbers
+from batchlimit.optimizers.kernels import choose_kernel, fused_sgd, same_layout
+from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
+from batchlimit.optimizers.presets import LARS_PRESETS, resolve_preset
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio
+
+DECAYS = ("both", "ratio", "decoupled")
+
+
+class LARS(torch.optim.Optimizer):
+    """LARS with torch's conventions.
+
+    With g the gradient, w the weights, r the trust ratio coefficient * ||w|| / (||g|| + weight_decay * ||w||), clamped
+    to [lower, upper] and 1 where a norm is 0 or the parameter is excluded, and d = g + weight_decay * w:
+
+        lr_in_buffer (2017):  v = momentum * v + lr * r * d;  w -= v           (Nesterov: lr * r * d + momentum * v)
+        otherwise:            v = momentum * v + d;           w -= lr * r * v  (Nesterov: lr * r * (d + momentum * v))
+
+    `decay` says where weight decay enters: 'both' as above, 'ratio' in the ratio's denominator only (d = g),
+    'decoupled' in neither (w -= lr * weight_decay * w apart). `exclude` says which parameters keep a ratio of 1: '1d'
+    or 'nothing'. All options can be set per parameter group. `lr` may be a 0-d tensor. State: one buffer a parameter, of
+    its type, none with momentum 0. On a CPU the update is one fused pass; on an accelerator `foreach`, with no host
+    sync, so it can be recorded in a CUDA graph.
+
+    Raises:
+        InputError: an option out of its range.
+
+    Source: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", 2017, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        *,
+        coefficient: float = 0.001,
+        nesterov: bool = False,
+        lr_in_buffer: bool = True,
+        decay: str = "both",
+        lower: float = 0.0,
+        upper: float | None = None,
+        exclude: str = "1d",
+        foreach: bool | None = None,
+        fused: bool | None = None,
+    ) -> None:
+        check_numbers("lars", lr=lr, momentum=momentum, weight_decay=weight_decay, coefficient=coefficient, lower=lower)
+        check_choice("decay", decay, DECAYS)
+        check_exclusion(exclude, "exclude")
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "coefficient": coefficient,
+            "nesterov": nesterov,
+            "lr_in_buffer": lr_in_buffer,
+            "decay": decay,
+            "lower": lower,
+            "upper": upper,
+            "exclude": exclude,
+            "foreach": foreach,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+        self._record = TrustRatioRecord()
+
+    def trust_ratios(self) -> dict[str, Tensor]:
+        """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""
+        return self._record.by_name(self.param_groups)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Do one weight update; `closure` evaluates the loss again, as for torch's optimizers."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._record.clear()
+        for group in self.param_groups:
+            params: list[Tensor] = []
+            grads: list[Tensor] = []
+            buffers: list[Tensor] = []
+            self._init_group(group, params, grads, buffers)
+            if params:
+                self._update(group, params, grads, buffers)
+        return loss
+
+    def _init_group(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor]
+    ) -> None:
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            params.append(parameter)
+            grads.append(parameter.grad)
+            if group["momentum"] != 0:
+                state = self.state[parameter]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                buffers.append(state["momentum_buffer"])
+
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor]) -> None:
+        ratios = _trust_ratios(group, params, grads)
+        kernel = choose_kernel(params, foreach=group["foreach"], fused=group["fused"])
+        if kernel == "foreach":
+            _update_together(group, params, grads, buffers, list((group["lr"] * ratios).unbind()))
+        else:
+            sizes = (group["lr"] * ratios).tolist()
+            for index, size in enumerate(sizes):
+                buffer = buffers[index] if buffers else None
+                _update_one(group, params[index], grads[index], buffer, size, fused=kernel == "fused")
+        if not torch.compiler.is_compiling():
+            self._record.add(params, ratios)
+
+
+def _trust_ratios(group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> Tensor:
+    """Return the trust ratio of each parameter, 1 for the excluded, shape (len(params),)."""
+    adapted = [index for index, parameter in enumerate(params) if not is_excluded(parameter, group["exclude"])]
+    if not adapted:
+        return torch.ones(len(params), device=params[0].device)
+    ratios = trust_ratio(
+        norms([params[index] for index in adapted]),
+        norms([grads[index] for index in adapted]),
+        coefficient=group["coefficient"],
+        decay=0.0 if group["decay"] == "decoupled" else group["weight_decay"],
+        lower=group["lower"],
+        upper=group["upper"],
+    )
+    if len(adapted) == len(params):
+        return ratios
+    one = torch.ones((), dtype=ratios.dtype, device=ratios.device)
+    by_index = dict(zip(adapted, ratios.unbind(), strict=True))
+    return torch.stack([by_index.get(index, one) for index in range(len(params))])
+
+
+def _update_together(
+    group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor], sizes: list[Tensor]
+) -> None:
+    """Update tensors with one `foreach` operation a line; `sizes` are lr * ratio, 0-d, and never leave the device."""
+    momentum, decay = group["momentum"], group["weight_decay"]
+    if decay != 0 and group["decay"] == "both":
+        grads = list(torch._foreach_add(grads, params, alpha=decay))
+    if decay != 0 and group["decay"] == "decoupled":
+        torch._foreach_mul_(params, 1 - group["lr"] * decay)
+    if momentum == 0 or group["lr_in_buffer"]:
+        grads = list(torch._foreach_mul(grads, sizes))
+    updates = grads
+    if momentum != 0:
+        torch._foreach_mul_(buffers, momentum)
+        torch._foreach_add_(buffers, grads)
+        updates = list(torch._foreach_add(grads, buffers, alpha=momentum)) if group["nesterov"] else buffers
+        if not group["lr_in_buffer"]:
+            updates = list(torch._foreach_mul(updates, sizes))
+    torch._foreach_sub_(params, updates)
+
+
+def _update_one(
+    group: dict[str, Any], parameter: Tensor, gradient: Tensor, buffer: Tensor | None, size: float, *, fused: bool
+) -> None:
+    """Update one tensor on a CPU, by torch's fused kernel where it can express the update; `size` is lr * ratio."""
+    in_buffer = buffer is not None and group["lr_in_buffer"]
+    layouts = (parameter, gradient) if buffer is None else (parameter, gradient, buffer)
+    if not fused or (in_buffer and group["nesterov"]) or not same_layout(*layouts):
+        sizes = [torch.tensor(size, dtype=torch.float64)]
+        _update_together(group, [parameter], [gradient], [] if buffer is None else [buffer], sizes)
+        return
+    if group["weight_decay"] != 0 and group["decay"] == "decoupled":
+        parameter.mul_(1 - float(group["lr"]) * group["weight_decay"])
+    fused_sgd(
+        parameter,
+        gradient,
+        buffer,
+        step_size=1.0 if in_buffer else size,
+        gain=size if in_buffer else 1.0,
+        momentum=group["momentum"],
+        weight_decay=group["weight_decay"] if group["decay"] == "both" else 0.0,
+        nesterov=group["nesterov"],
+    )
+
+
+@solvers.register("lars")
+def lars(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    lr: float,
+    weight_decay: float,
+    preset: str = "default",
+    momentum: float | None = None,
+    nesterov: bool | None = None,
+    coefficient: float | None = None,
+    lr_in_buffer: bool | None = None,
+    decay: str | None = None,
+    lower: float = 0.0,
+    upper: float | None = None,
+    exclude: str | None = None,
+    decay_exclude: str | None = None,
+    foreach: bool | None = None,
+    fused: bool | None = None,
+) -> torch.optim.Optimizer:
+    """Return `LARS` by `preset` ('default', 'paper-author' or 'mlperf'), changed by the options that are given.
+
+    Defaults of 'default': momentum 0.9, no Nesterov, coefficient 0.001, LR inside the momentum buffer, weight decay in
+    the update and in the ratio ('both') of all parameters, no bounds, biases and norms with a ratio of 1.
+    'paper-author': LR outside, decay in the ratio only, nothing excluded. 'mlperf': as 'default', and
+    `decay_exclude='1d'`, no weight decay on biases and norms.
+    """
+    given = {
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "coefficient": coefficient,
+        "lr_in_buffer": lr_in_buffer,
+        "decay": decay,
+        "exclude": exclude,
+        "decay_exclude": decay_exclude,
+    }
+    options = resolve_preset(LARS_PRESETS, preset, given)
+    groups = decay_groups(named_parameters, weight_decay, options.pop("decay_exclude"))
+    return LARS(groups, lr=lr, lower=lower, upper=upper, foreach=foreach, fused=fused, **options)

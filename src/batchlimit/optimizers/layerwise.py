@@ -1,0 +1,112 @@
+"""`LayerWise`: a trust ratio on top of any optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from batchlimit.optimizers.checks import check_numbers
+from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio
+
+
+class LayerWise(torch.optim.Optimizer):
+    """Rescales, tensor by tensor, the update that `base` takes.
+
+    With w the weights before and w' those that `base` arrives at with the learning rate lr:
+
+        r = clamp(coefficient * ||w|| / (||w' - w|| / lr), lower, upper);  w <- w + r * (w' - w)
+
+    so that without bounds every tensor moves by coefficient * lr * ||w||. The ratio is 1 where a norm is 0 and, with
+    `exclude='1d'`, for biases and norms. All else is `base`'s: its parameter groups, state and `state_dict` are this
+    optimizer's own, so learning-rate schedulers and checkpoints work on either. `base` may be any optimizer whose
+    update is proportional to its `lr`; w' - w is known to the resolution of the weights' type only, so prefer `LARS` and
+    `LAMB`, which do not subtract, for bf16 weights.
+
+    Raises:
+        InputError: an option out of its range.
+
+    Source: You et al., "The Limit of the Batch Size", 2020, section 3.1 and Table 3.
+    """
+
+    def __init__(
+        self,
+        base: torch.optim.Optimizer,
+        lower: float = 0.0,
+        upper: float | None = None,
+        coefficient: float = 1.0,
+        exclude: str = "1d",
+    ) -> None:
+        check_numbers("layer-wise", lower=lower, upper=upper, coefficient=coefficient)
+        check_exclusion(exclude, "exclude")
+        super().__init__(base.param_groups, dict(base.defaults))
+        self.base = base
+        self.lower = lower
+        self.upper = upper
+        self.coefficient = coefficient
+        self.exclude = exclude
+        self._record = TrustRatioRecord()
+        self._share()
+
+    def _share(self) -> None:
+        """Make the groups and the state those of the base, which replaces its own when it loads a checkpoint."""
+        self.param_groups = self.base.param_groups
+        self.state = self.base.state
+
+    def trust_ratios(self) -> dict[str, Tensor]:
+        """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""
+        return self._record.by_name(self.param_groups)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the base's state, all there is."""
+        return self.base.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state of this optimizer or of a bare base."""
+        self.base.load_state_dict(state_dict)
+        self._share()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group to the base."""
+        if hasattr(self, "base"):
+            self.base.add_param_group(param_group)
+            self._share()
+        else:
+            super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Let the base do one weight update, and rescale it."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._share()
+        self._record.clear()
+        before = [[(p, p.detach().clone()) for p in self._adapted(group)] for group in self.param_groups]
+        self.base.step()
+        for group, pairs in zip(self.param_groups, before, strict=True):
+            if pairs:
+                self._rescale(group, [parameter for parameter, _ in pairs], [old for _, old in pairs])
+        return loss
+
+    def _adapted(self, group: dict[str, Any]) -> list[Tensor]:
+        return [p for p in group["params"] if p.grad is not None and not is_excluded(p, self.exclude)]
+
+    def _rescale(self, group: dict[str, Any], params: list[Tensor], before: list[Tensor]) -> None:
+        updates = list(torch._foreach_sub(params, before))
+        ratios = trust_ratio(
+            norms(before),
+            norms(updates) / group["lr"],
+            coefficient=self.coefficient,
+            lower=self.lower,
+            upper=self.upper,
+        )
+        torch._foreach_mul_(updates, list(ratios.unbind()))
+        torch._foreach_add_(before, updates)
+        torch._foreach_copy_(params, before)
+        if not torch.compiler.is_compiling():
+            self._record.add(params, ratios)

@@ -1,0 +1,88 @@
+"""Named variants of LARS and LAMB: the paper author's, MLPerf's, and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchlimit.errors import unknown_name
+
+LARS_PRESETS: dict[str, dict[str, Any]] = {
+    # You, Gitman and Ginsburg, 2017, algorithm 1, with biases and norms left at a ratio of 1.
+    "default": {
+        "momentum": 0.9,
+        "nesterov": False,
+        "coefficient": 0.001,
+        "lr_in_buffer": True,
+        "decay": "both",
+        "exclude": "1d",
+        "decay_exclude": "nothing",
+    },
+    # The paper author's code: nothing skipped, decay in the denominator only, LR and ratio outside the buffer.
+    "paper-author": {
+        "momentum": 0.9,
+        "nesterov": False,
+        "coefficient": 0.001,
+        "lr_in_buffer": False,
+        "decay": "ratio",
+        "exclude": "nothing",
+        "decay_exclude": "nothing",
+    },
+    # The MLPerf ResNet-50 reference: LR inside the buffer, biases and norms without ratio and without decay.
+    "mlperf": {
+        "momentum": 0.9,
+        "nesterov": False,
+        "coefficient": 0.001,
+        "lr_in_buffer": True,
+        "decay": "both",
+        "exclude": "1d",
+        "decay_exclude": "1d",
+    },
+}
+
+LAMB_PRESETS: dict[str, dict[str, Any]] = {
+    # You et al., ICLR 2020, algorithm 2, with the identity for phi and biases and norms left at a ratio of 1.
+    "default": {
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-6,
+        "bias_correction": True,
+        "exclude": "1d",
+        "decay_exclude": "nothing",
+        "clip_norm": None,
+        "clip": "above",
+    },
+    # The paper author's code: no bias correction; biases have neither ratio nor decay.
+    "paper-author": {
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-6,
+        "bias_correction": False,
+        "exclude": "1d",
+        "decay_exclude": "1d",
+        "clip_norm": None,
+        "clip": "above",
+    },
+    # MLPerf BERT as submitted: bias correction, gradient clipped to a global norm of 1 inside the solver.
+    "mlperf": {
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-6,
+        "bias_correction": True,
+        "exclude": "1d",
+        "decay_exclude": "1d",
+        "clip_norm": 1.0,
+        "clip": "above",
+    },
+}
+
+
+def resolve_preset(presets: Mapping[str, Mapping[str, Any]], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of preset `name`, overridden by those of `given` that are not None.
+
+    Raises:
+        InputError: no such preset.
+    """
+    if name not in presets:
+        raise unknown_name("preset", str(name), presets)
+    return {**presets[name], **{key: value for key, value in given.items() if value is not None}}

@@ -1,0 +1,71 @@
+"""The trust ratio: how far a tensor may move for its size. One function, shared by LARS, LAMB and `LayerWise`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def trust_ratio(
+    weight_norm: Tensor,
+    update_norm: Tensor,
+    *,
+    coefficient: float = 1.0,
+    decay: float | Tensor = 0.0,
+    lower: float = 0.0,
+    upper: float | None = None,
+) -> Tensor:
+    """Return clamp(coefficient * ||w|| / (||u|| + decay * ||w||), lower, upper), and exactly 1 where a norm is 0.
+
+    `weight_norm` and `update_norm` are norms of the same tensors, any shape (one element a tensor); the result has it
+    too. `update_norm` is the gradient's for LARS, with `decay` the weight decay, and the solver's own update's, without
+    the LR, for LAMB and `LayerWise`. A tensor with a zero norm is not rescaled, whatever the bounds. No host sync.
+
+    Source: You, Gitman and Ginsburg, 2017, equation 6 (LARS); You et al., ICLR 2020, algorithm 2 (LAMB); You et al.,
+    "The Limit of the Batch Size", 2020, section 3.1 and Table 3 (layer-wise, bounded).
+    """
+    ratio = coefficient * weight_norm / (update_norm + decay * weight_norm)
+    ratio = ratio.clamp(min=lower, max=upper)
+    return torch.where((weight_norm > 0) & (update_norm > 0), ratio, torch.ones_like(ratio))
+
+
+def norms(tensors: list[Tensor]) -> Tensor:
+    """Return the Euclidean norms of `tensors` of one device, shape (len(tensors),), in fp32 or wider."""
+    wide = torch.promote_types(tensors[0].dtype, torch.float32)
+    return torch.stack(torch._foreach_norm(tensors, 2, dtype=wide))
+
+
+class TrustRatioRecord:
+    """The trust ratios of an optimizer's last step, kept by reference: no cost until asked for.
+
+    Ratios stay where they were computed (on an accelerator, in the memory that a CUDA graph rewrites at each replay).
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[Sequence[Tensor], Tensor | Sequence[float]]] = []
+
+    def clear(self) -> None:
+        """Forget the last step."""
+        self._steps = []
+
+    def add(self, parameters: Sequence[Tensor], ratios: Tensor | Sequence[float]) -> None:
+        """Keep one ratio for each of `parameters`."""
+        self._steps.append((parameters, ratios))
+
+    def by_name(self, param_groups: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return name -> ratio (0-d tensor) of the parameters that had a gradient and are not excluded.
+
+        Names are the groups' `param_names`, or "<group>.<index>" where the optimizer was given none.
+        """
+        names = {}
+        for number, group in enumerate(param_groups):
+            given = group.get("param_names") or [f"{number}.{index}" for index in range(len(group["params"]))]
+            names.update({id(parameter): name for name, parameter in zip(given, group["params"], strict=True)})
+        return {
+            names[id(parameter)]: torch.as_tensor(ratio)
+            for parameters, ratios in self._steps
+            for parameter, ratio in zip(parameters, ratios, strict=True)
+        }
