@@ -1,0 +1,1 @@
+"""The tuners: one registered file each."""
