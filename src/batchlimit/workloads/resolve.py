@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,12 @@ def resolve(text: str) -> Workload:
     Raises:
         InputError: no such workload, module, file or attribute, or it is not a workload, or it failed when imported.
     """
+    return _resolve(text, str(Path.cwd()))
+
+
+@lru_cache(maxsize=64)
+def _resolve(text: str, folder: str) -> Workload:
+    """Resolve `text` as seen from `folder`, once a process: a worker that runs many trials loads the data once."""
     where, colon, attribute = text.rpartition(":")
     if not colon:
         if text.endswith(".py"):

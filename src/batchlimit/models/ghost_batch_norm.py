@@ -1,0 +1,151 @@
+"""Ghost batch norm: statistics over groups of a fixed number of examples, whatever the batch and the micro-batch.
+
+Source: Hoffer, Hubara and Soudry, 2017 (arXiv 1705.08741), algorithm 1; You et al., 2020, section 3.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from batchlimit.errors import InputError
+
+
+class _GhostBatchNorm(_BatchNorm):
+    """Batch norm whose training statistics are those of each `ghost_batch_size` consecutive examples.
+
+    The arguments after the first two are `torch.nn.BatchNorm2d`'s, and so are the parameters, the buffers and the
+    `state_dict`. In evaluation it is ordinary batch norm. The running statistics move once for each group, in order,
+    as if each group were a batch: they do not depend on how many groups one pass holds.
+    """
+
+    def __init__(self, num_features: int, ghost_batch_size: int, *arguments: Any, **options: Any) -> None:
+        if ghost_batch_size < 1:
+            raise InputError(f"ghost_batch_size is {ghost_batch_size}. Valid: 1 or more.")
+        super().__init__(num_features, *arguments, **options)
+        self.ghost_batch_size = ghost_batch_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return `input` (n, features, ...) normalized; in training n must be a multiple of `ghost_batch_size`.
+
+        Raises:
+            InputError: it is not.
+        """
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        if not self.training:
+            return super().forward(input)
+        size = self.ghost_batch_size
+        if len(input) % size:
+            raise InputError(
+                f"ghost_batch_size {size} does not divide the micro-batch of {len(input)} examples. "
+                f"Valid: a divisor of {len(input)}."
+            )
+        if size == 1 and input[0, 0].numel() == 1:
+            raise InputError("ghost_batch_size is 1, but one value has no variance. Valid: 2 or more.")
+        groups = len(input) // size
+        # Groups become further features, so that one fused call normalizes each over its own examples.
+        apart = input.reshape(groups, size, *input.shape[1:]).transpose(0, 1).reshape(size, -1, *input.shape[2:])
+        means = torch.zeros(apart.shape[1], dtype=torch.float32, device=input.device)
+        if self.running_mean is not None:
+            means = means.to(self.running_mean.dtype)
+        variances = torch.ones_like(means)
+        normalized = F.batch_norm(
+            apart,
+            means,
+            variances,
+            self.weight.repeat(groups) if self.affine else None,
+            self.bias.repeat(groups) if self.affine else None,
+            training=True,
+            momentum=1.0,
+            eps=self.eps,
+        )
+        self._move_running(means.view(groups, -1), variances.view(groups, -1))
+        return normalized.reshape(size, groups, *input.shape[1:]).transpose(0, 1).reshape(input.shape)
+
+    @torch.no_grad()
+    def _move_running(self, means: Tensor, variances: Tensor) -> None:
+        """Move the running statistics by each group's (groups, features): r <- (1 - m) r + m s, in closed form."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        groups = len(means)
+        if self.momentum is None:
+            # The plain average of all groups so far.
+            weights = 1.0 / (self.num_batches_tracked + groups).expand(groups).to(means.dtype)
+            kept = 1.0 - weights.sum()
+        else:
+            ages = torch.arange(groups - 1, -1, -1, dtype=means.dtype, device=means.device)
+            weights = self.momentum * (1.0 - self.momentum) ** ages
+            kept = torch.as_tensor((1.0 - self.momentum) ** groups)
+        self.running_mean.mul_(kept).add_(weights @ means)
+        self.running_var.mul_(kept).add_(weights @ variances)
+        self.num_batches_tracked.add_(groups)
+
+    def extra_repr(self) -> str:
+        """Return what `repr` shows of this module."""
+        return f"{super().extra_repr()}, ghost_batch_size={self.ghost_batch_size}"  # type: ignore[no-untyped-call]
+
+
+class GhostBatchNorm1d(_GhostBatchNorm, nn.BatchNorm1d):
+    """Ghost batch norm of inputs (n, features) or (n, features, length)."""
+
+
+class GhostBatchNorm2d(_GhostBatchNorm, nn.BatchNorm2d):
+    """Ghost batch norm of inputs (n, features, height, width)."""
+
+
+class GhostBatchNorm3d(_GhostBatchNorm, nn.BatchNorm3d):
+    """Ghost batch norm of inputs (n, features, depth, height, width)."""
+
+
+_GHOST_OF: dict[type[nn.Module], type[_GhostBatchNorm]] = {
+    nn.BatchNorm1d: GhostBatchNorm1d,
+    nn.BatchNorm2d: GhostBatchNorm2d,
+    nn.BatchNorm3d: GhostBatchNorm3d,
+}
+
+
+def convert_ghost_batch_norm(model: nn.Module, size: int) -> nn.Module:
+    """Return `model` with statistics per group of `size` examples in every batch norm, in place but for the root.
+
+    Parameters and buffers are the same objects, so an optimizer made before still holds them; a module used in two
+    places stays one. Ghost batch norms already there get the new size.
+
+    Raises:
+        InputError: `size` is below 1, or the model has a batch norm of another kind (a lazy or synchronized one).
+    """
+    if size < 1:
+        raise InputError(f"ghost_batch_size is {size}. Valid: 1 or more.")
+    return _converted(model, size, {})
+
+
+def _converted(module: nn.Module, size: int, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module in done:
+        return done[module]
+    result = module
+    if isinstance(module, _GhostBatchNorm):
+        module.ghost_batch_size = size
+    elif isinstance(module, _BatchNorm):
+        result = _ghost_of(module, size)
+    done[module] = result
+    # Not named_children(), which names a module used in two places only once.
+    for name, child in list(module._modules.items()):
+        if child is not None:
+            setattr(result, name, _converted(child, size, done))
+    return result
+
+
+def _ghost_of(module: _BatchNorm, size: int) -> _GhostBatchNorm:
+    kind = next((ghost for plain, ghost in _GHOST_OF.items() if type(module) is plain), None)
+    if kind is None:
+        valid = ", ".join(plain.__name__ for plain in _GHOST_OF)
+        raise InputError(f"Ghost batch norm cannot replace a {type(module).__name__}. Valid: {valid}.")
+    ghost = kind(module.num_features, size, module.eps, module.momentum, module.affine, module.track_running_stats)
+    ghost.weight, ghost.bias = module.weight, module.bias
+    ghost.running_mean, ghost.running_var = module.running_mean, module.running_var
+    ghost.num_batches_tracked = module.num_batches_tracked
+    ghost.train(module.training)
+    return ghost
