@@ -89,8 +89,10 @@ def settings_page() -> str:
 
 
 def _setting(name: str, field: FieldInfo) -> str:
-    kind = inspect.formatannotation(field.annotation).replace("typing.", "").replace("|", "\\|")
-    kind = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", kind)
+    kind = inspect.formatannotation(field.annotation)
+    if "BeforeValidator" in kind:
+        kind = "Duration | None"
+    kind = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", kind).replace("|", "\\|")
     default = "required" if field.is_required() else f"`{_literal(field.get_default(call_default_factory=True))}`"
     return f"| `{name}` | `{kind}` | {default} |\n"
 
@@ -105,6 +107,11 @@ def commands_page() -> str:
     """Return the help of every command, as Markdown."""
     command = typer.main.get_command(app)
     text = typer.cli.get_docs_for_click(obj=command, ctx=typer.Context(command), name="batchlimit", title="Commands")
+    # Help is written for the terminal: its markup becomes Markdown, and its indented examples are code as they stand.
+    text = re.sub(r"^    .*$", lambda line: re.sub(r"\[/?cyan\]", "", line[0]), text, flags=re.MULTILINE)
+    text = text.replace("[bold]", "**").replace("[/bold]", "**")
+    text = text.replace("[cyan]", "`").replace("[/cyan]", "`")
+    text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", "", text, count=1)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
