@@ -1,3 +1,79 @@
-"""batchlimit: how large can the batch be?"""
+"""batchlimit: how large can the batch be?
+
+`find_limit(workload)` answers for a built-in workload or your own; `tune(workload)` finds the best recipe at one batch
+size; `run(config)` trains once. `Workload` describes a model, its data, loss, metric and baseline.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from batchlimit.api import find_limit, redraw, tune
+    from batchlimit.config import LayerWise, Recipe, TrialConfig
+    from batchlimit.data.from_dataset import from_dataset
+    from batchlimit.data.splits import DataSet, TensorSplit
+    from batchlimit.engine import Execution, run
+    from batchlimit.errors import InputError
+    from batchlimit.findings import LimitFinding, TuneFinding
+    from batchlimit.ledger import Ledger
+    from batchlimit.records import TrialRecord
+    from batchlimit.tuning.question import FindSettings
+    from batchlimit.tuning.single import TuneSettings
+    from batchlimit.workloads.workload import LOSS, Metric, Workload, cross_entropy, squared_error
+
+# Loaded when first used: `batchlimit --help` and analysis must not wait for torch.
+_PLACES = {
+    "batchlimit.api": ("find_limit", "redraw", "tune"),
+    "batchlimit.config": ("LayerWise", "Recipe", "TrialConfig"),
+    "batchlimit.data.from_dataset": ("from_dataset",),
+    "batchlimit.data.splits": ("DataSet", "TensorSplit"),
+    "batchlimit.engine": ("Execution", "run"),
+    "batchlimit.errors": ("InputError",),
+    "batchlimit.findings": ("LimitFinding", "TuneFinding"),
+    "batchlimit.ledger": ("Ledger",),
+    "batchlimit.records": ("TrialRecord",),
+    "batchlimit.tuning.question": ("FindSettings",),
+    "batchlimit.tuning.single": ("TuneSettings",),
+    "batchlimit.workloads.workload": ("LOSS", "Metric", "Workload", "cross_entropy", "squared_error"),
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "LOSS",
+    "DataSet",
+    "Execution",
+    "FindSettings",
+    "InputError",
+    "LayerWise",
+    "Ledger",
+    "LimitFinding",
+    "Metric",
+    "Recipe",
+    "TensorSplit",
+    "TrialConfig",
+    "TrialRecord",
+    "TuneFinding",
+    "TuneSettings",
+    "Workload",
+    "cross_entropy",
+    "find_limit",
+    "from_dataset",
+    "redraw",
+    "run",
+    "squared_error",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE_OF:
+        raise AttributeError(f"module 'batchlimit' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PLACE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

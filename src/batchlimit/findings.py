@@ -143,3 +143,34 @@ class LimitFinding(Finding):
     cost: Cost = Cost()
     problem: str = ""
     environment: dict[str, str | int | float | None] = Field(default_factory=dict)
+
+
+class Proposed(Finding):
+    """One trial of a tuner: the recipe fields it set, and what came of it."""
+
+    fields: dict[str, bool | int | float | str]
+    metric: float | None
+    status: str
+
+
+class TuneFinding(Finding):
+    """The answer to 'which recipe is best at this batch size?', selected by tuning and measured with fresh seeds.
+
+    `proposals` are the trials in order, each with the fields it changed, its selection metric and its status. `best`
+    is measured on the test split with seeds that tuning has not seen; None where no trial completed (see `problem`).
+    """
+
+    workload: str
+    metric_name: str
+    metric_direction: Direction
+    metric_percent: bool | None = None
+    batch_size: int
+    training_budget: str
+    protocol: str
+    tuner: str
+    budget: int
+    proposals: tuple[Proposed, ...] = ()
+    best: Measurement | None = None
+    cost: Cost = Cost()
+    problem: str = ""
+    environment: dict[str, str | int | float | None] = Field(default_factory=dict)

@@ -1,0 +1,64 @@
+"""What can be found wrong before any training: names, options, sizes, and a workload that is not what it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import torch
+
+from batchlimit.config import Recipe
+from batchlimit.engine import microbatch
+from batchlimit.engine.examples import divide
+from batchlimit.engine.execution import Execution
+from batchlimit.errors import InputError
+from batchlimit.models.ghost_batch_norm import convert_ghost_batch_norm
+from batchlimit.optimizers.build import build_optimizer
+from batchlimit.schedules.build import build_schedule
+from batchlimit.workloads.workload import Workload
+
+
+def dataset_size(workload: Workload, protocol: str) -> int:
+    """Return the number of training examples under `protocol`: the full batch.
+
+    Raises:
+        InputError: the data cannot be found or read.
+    """
+    return len(divide(workload.load(), protocol).train)
+
+
+def check_names(workload: Workload, recipe: Recipe, batch_sizes: Sequence[int], execution: Execution) -> None:
+    """Check that `recipe` can be built for `workload` at each of `batch_sizes` on the device asked for.
+
+    Raises:
+        InputError: a solver, a schedule, an option, a ghost batch size or the device cannot be.
+    """
+    execution.torch_device()
+    with torch.random.fork_rng(devices=[]):
+        model = workload.make_model()
+    if recipe.ghost_batch_size is not None:
+        model = convert_ghost_batch_norm(model, recipe.ghost_batch_size)
+    build_optimizer(recipe.updated({"lr_rule": "none"}), model.named_parameters())
+    build_schedule(recipe, total_steps=10, warmup_steps=1.0)
+    for batch_size in batch_sizes:
+        if batch_size < 1:
+            raise InputError(f"The batch size is {batch_size}. Valid: 1 or more.")
+        unit = microbatch.granularity(model, batch_size)
+        size = execution.microbatch_size
+        if size is not None and min(size, batch_size) % unit:
+            raise InputError(f"microbatch_size {size} is not a multiple of the batch norm's {unit} examples.")
+
+
+def fingerprint(workload: Workload) -> str:
+    """Return one line of JSON that changes when a workload is not what it was: sizes, parameters, metric."""
+    data = workload.load()
+    with torch.random.fork_rng(devices=[]):
+        model = workload.make_model()
+    facts = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "train": len(data.train),
+        "validation": len(data.validation) if data.validation is not None else data.validation_size,
+        "test": len(data.test),
+        "metric": f"{workload.metric.name} {workload.metric.direction}",
+    }
+    return json.dumps(facts, sort_keys=True)

@@ -1,0 +1,45 @@
+"""Which software and hardware a trial ran on."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from pathlib import Path
+
+import numpy
+import torch
+
+import batchlimit
+
+Facts = dict[str, str | int | float | None]
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@functools.cache
+def _fixed() -> Facts:
+    return {
+        "batchlimit": batchlimit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def describe(device: torch.device, **details: str | int | float | None) -> Facts:
+    """Return the versions, the processor, the accelerator and `details` (micro-batch size, ...) as plain values."""
+    facts: Facts = {**_fixed(), "device": str(device), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        facts["accelerator"] = torch.cuda.get_device_name(device)
+        facts["cuda"] = torch.version.cuda
+    return {**facts, **details}

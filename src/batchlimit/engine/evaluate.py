@@ -1,0 +1,33 @@
+"""Scores of a model on a split: mean unsmoothed loss and metric."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from batchlimit.data.splits import Split
+from batchlimit.records import Scores
+from batchlimit.workloads.workload import Workload
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, workload: Workload, split: Split, *, chunk: int, device: torch.device) -> Scores:
+    """Return the mean unsmoothed loss and the metric over all examples of `split`, `chunk` examples a pass.
+
+    Evaluation is in fp32 whatever the recipe's precision, with the model in eval mode; its mode is put back after.
+    """
+    training = model.training
+    model.eval()
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for start in range(0, len(split), chunk):
+        indices = torch.arange(start, min(start + chunk, len(split)), device=device)
+        inputs, targets = split.gather(indices)
+        outputs = model(workload.prepare(inputs) if workload.prepare else inputs)
+        loss += workload.loss(outputs, targets, label_smoothing=0.0)
+        if workload.metric.total is not None:
+            total += workload.metric.total(outputs, targets)
+    model.train(training)
+    mean_loss = loss.item() / len(split)
+    metric = mean_loss if workload.metric.total is None else total.item() / len(split)
+    return Scores(loss=mean_loss, metric=metric)

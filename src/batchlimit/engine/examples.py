@@ -1,0 +1,80 @@
+"""The examples of a trial: held out as its protocol says, on the device, kept for the next trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from batchlimit.config import TrialConfig
+from batchlimit.data.splits import DataSet, Split, TensorSplit
+from batchlimit.engine.seeds import generator
+from batchlimit.workloads.workload import Workload
+
+
+@dataclass(frozen=True)
+class IndexedSplit:
+    """The examples of `base` at `indices`."""
+
+    base: Split
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the inputs and targets of `indices`, counted within this subset."""
+        return self.base.gather(self.indices[indices])
+
+    def to(self, device: torch.device) -> IndexedSplit:
+        """Return the same examples on `device`."""
+        return IndexedSplit(self.base.to(device), self.indices)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a trial trains on, is selected by and is reported on."""
+
+    train: Split
+    selection: Split
+    test: Split
+
+
+def _subset(split: Split, indices: Tensor) -> Split:
+    return split.subset(indices) if isinstance(split, TensorSplit) else IndexedSplit(split, indices)
+
+
+def divide(data: DataSet, protocol: str) -> Examples:
+    """Return the training, selection and test examples under `protocol`.
+
+    Under 'validation' a fixed random subset of the training examples is held out (the same for every seed); without a
+    validation split, and under the paper's protocol, selection is by the test split.
+    """
+    if protocol == "paper":
+        return Examples(data.train, data.test, data.test)
+    if data.validation is not None:
+        return Examples(data.train, data.validation, data.test)
+    if data.validation_size == 0:
+        return Examples(data.train, data.test, data.test)
+    order = torch.randperm(len(data.train), generator=generator(0, "validation"))
+    held = order[: data.validation_size].sort().values
+    kept = order[data.validation_size :].sort().values
+    return Examples(_subset(data.train, kept), _subset(data.train, held), data.test)
+
+
+_loaded: dict[tuple[str, str, str], tuple[Workload, Examples]] = {}
+
+
+def examples_of(workload: Workload, config: TrialConfig, device: torch.device) -> Examples:
+    """Return the trial's examples on `device`; the last few asked for stay in memory."""
+    key = (workload.name, config.protocol, str(device))
+    known = _loaded.get(key)
+    if known is not None and known[0] is workload:
+        return known[1]
+    parts = divide(workload.load(), config.protocol)
+    examples = Examples(parts.train.to(device), parts.selection.to(device), parts.test.to(device))
+    while len(_loaded) >= 2:
+        _loaded.pop(next(iter(_loaded)))
+    _loaded[key] = (workload, examples)
+    return examples

@@ -1,0 +1,165 @@
+"""How many examples one pass holds: measured once for a model on a machine, then remembered.
+
+Small micro-batches keep activations in cache and memory flat; large ones amortize launches. Which wins is the
+machine's to say, so `choose` times a few passes of each candidate and keeps the smallest within 5 % of the fastest.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from batchlimit.config import Recipe
+from batchlimit.data.splits import Split
+from batchlimit.engine.step import GradientAccumulator, out_of_memory
+from batchlimit.errors import InputError
+from batchlimit.workloads.workload import Workload
+
+CPU_CANDIDATES = (64, 128, 256, 512, 1024)
+ACCELERATOR_CANDIDATES = (256, 512, 1024, 2048, 4096, 8192)
+_CLOSE_TO_BEST = 1.05
+_SECONDS_A_CANDIDATE = 0.15
+
+
+def granularity(model: nn.Module, batch_size: int) -> int:
+    """Return the number of which a micro-batch must be a multiple for `model` at `batch_size`.
+
+    1 without batch norm, the ghost batch size with ghost batch norm, the whole batch with plain batch norm, whose
+    statistics are over everything that one pass holds.
+
+    Raises:
+        InputError: the ghost batch size does not divide the batch size.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    sizes = {getattr(module, "ghost_batch_size", None) for module in norms}
+    if None in sizes:
+        return batch_size
+    ghosts = [size for size in sizes if size is not None]
+    for size in ghosts:
+        if batch_size % size:
+            valid = [str(d) for d in range(1, min(batch_size, 4096) + 1) if batch_size % d == 0]
+            raise InputError(
+                f"ghost_batch_size {size} does not divide batch_size {batch_size}. Valid: {', '.join(valid)}."
+            )
+    return math.lcm(*ghosts)
+
+
+def choose(
+    model: nn.Module,
+    workload: Workload,
+    recipe: Recipe,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    requested: int | None,
+) -> int:
+    """Return the micro-batch size for training `model`: the `requested` one, else the measured and remembered one.
+
+    Raises:
+        InputError: the requested size does not fit the model's batch norm.
+    """
+    unit = granularity(model, batch_size)
+    if requested is not None:
+        if min(requested, batch_size) % unit:
+            raise InputError(f"microbatch_size {requested} is not a multiple of the batch norm's {unit} examples.")
+        return min(requested, batch_size)
+    candidates = CPU_CANDIDATES if device.type == "cpu" else ACCELERATOR_CANDIDATES
+    if unit == batch_size or batch_size <= candidates[0]:
+        return batch_size
+    key = _key(model, workload, recipe, device)
+    best = _remembered(key)
+    if best is None:
+        best = _measure(model, workload, recipe, split, device, [math.ceil(c / unit) * unit for c in candidates])
+        _remember(key, best)
+    return min(batch_size, max(unit, best // unit * unit))
+
+
+def _measure(
+    model: nn.Module,
+    workload: Workload,
+    recipe: Recipe,
+    split: Split,
+    device: torch.device,
+    candidates: Sequence[int],
+) -> int:
+    seconds: dict[int, float] = {}
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for size in candidates:
+            if size > len(split):
+                break
+            try:
+                seconds[size] = _seconds_an_example(model, workload, recipe, split, device, size)
+            except (RuntimeError, MemoryError, InputError) as error:
+                if not isinstance(error, InputError) and not out_of_memory(error):
+                    raise
+                break
+    if not seconds:
+        return candidates[0]
+    fastest = min(seconds.values())
+    return min(size for size, cost in seconds.items() if cost <= fastest * _CLOSE_TO_BEST)
+
+
+def _seconds_an_example(
+    model: nn.Module, workload: Workload, recipe: Recipe, split: Split, device: torch.device, size: int
+) -> float:
+    accumulate = GradientAccumulator(
+        copy.deepcopy(model), workload, recipe, split, device=device, microbatch_size=size, seed=0, smallest=size
+    )
+    indices = torch.arange(size, device=device)
+    accumulate(0, indices)
+    best, spent = float("inf"), 0.0
+    while spent < _SECONDS_A_CANDIDATE:
+        before = time.perf_counter()
+        accumulate(0, indices)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken = time.perf_counter() - before
+        best, spent = min(best, taken), spent + taken
+    return best / size
+
+
+def _key(model: nn.Module, workload: Workload, recipe: Recipe, device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parts = (workload.name, type(model).__name__, parameters, recipe.precision, recipe.ghost_batch_size)
+    return "|".join(map(str, (*parts, name, torch.get_num_threads(), torch.__version__)))
+
+
+def _store() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "batchlimit" / "microbatch.json"
+
+
+def _load() -> dict[str, int]:
+    try:
+        known = json.loads(_store().read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _remembered(key: str) -> int | None:
+    value = _load().get(key)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _remember(key: str, value: int) -> None:
+    """Write the choice beside the others in one atomic replace; a cache that cannot be written is no error."""
+    store = _store()
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False) as file:
+            json.dump({**_load(), key: value}, file, indent=1, sort_keys=True)
+        os.replace(file.name, store)
+    except OSError:
+        return

@@ -1,0 +1,105 @@
+"""The exact gradient of one step: the mean over B examples, whatever micro-batches it is computed in.
+
+Source: You et al., 2020, equation (SGD): g = (1 / |S_t|) * sum of the gradients of the examples in S_t.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from batchlimit.config import Recipe
+from batchlimit.data.splits import Split
+from batchlimit.errors import InputError
+from batchlimit.models import randomness
+from batchlimit.workloads.workload import Workload
+
+
+@contextlib.contextmanager
+def arithmetic(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Run what is inside in the recipe's precision: bf16 by autocast, fp32 as it is."""
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
+        yield
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` is a device or the host running out of memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+class GradientAccumulator:
+    """Leaves the mean gradient over a batch in the parameters' `.grad`, through micro-batches.
+
+    Peak memory is that of one micro-batch. When memory runs out, the micro-batch size is halved for good (down to
+    `smallest`, of which it stays a multiple) and the step computed again: the result is the same up to rounding.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        workload: Workload,
+        recipe: Recipe,
+        split: Split,
+        *,
+        device: torch.device,
+        microbatch_size: int,
+        seed: int,
+        smallest: int = 1,
+    ) -> None:
+        self.microbatch_size = microbatch_size
+        self._model, self._workload, self._recipe = model, workload, recipe
+        self._split, self._device, self._seed, self._smallest = split, device, seed, smallest
+
+    def __call__(self, step: int, indices: Tensor) -> Tensor:
+        """Compute the gradient of weight update `step` over `indices` (B,) and return the mean training loss (scalar).
+
+        Raises:
+            InputError: memory runs out at the smallest micro-batch.
+        """
+        while True:
+            buffers = [buffer.clone() for buffer in self._model.buffers()]
+            try:
+                return self._pass(step, indices)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                self._halve(len(indices))
+            with torch.no_grad():
+                for buffer, before in zip(self._model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+
+    def _pass(self, step: int, indices: Tensor) -> Tensor:
+        for parameter in self._model.parameters():
+            parameter.grad = None
+        total = torch.zeros((), device=self._device)
+        count = len(indices)
+        for start in range(0, count, self.microbatch_size):
+            stop = min(start + self.microbatch_size, count)
+            total += self._backward(step, indices, start, stop)
+        return total / count
+
+    def _backward(self, step: int, indices: Tensor, start: int, stop: int) -> Tensor:
+        inputs, targets = self._split.gather(indices[start:stop])
+        with randomness.at(seed=self._seed, step=step, start=start, stop=stop), arithmetic(self._recipe, self._device):
+            outputs = self._model(self._workload.prepare(inputs) if self._workload.prepare else inputs)
+            loss = self._workload.loss(outputs.float(), targets, label_smoothing=self._recipe.label_smoothing)
+        (loss / len(indices)).backward()
+        return loss.detach()
+
+    def _halve(self, batch_size: int) -> None:
+        for parameter in self._model.parameters():
+            parameter.grad = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        units = min(self.microbatch_size, batch_size) // self._smallest
+        if units < 2:
+            raise InputError(
+                f"Memory ran out on {self._device} at a micro-batch of {self.microbatch_size}, the smallest possible "
+                f"for '{self._workload.name}'. A model with plain batch norm needs ghost_batch_size to go lower."
+            ) from None
+        self.microbatch_size = units // 2 * self._smallest

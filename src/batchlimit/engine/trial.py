@@ -1,0 +1,236 @@
+"""One trial: from a configuration to a record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import torch
+from torch import Tensor, nn
+
+from batchlimit.config import TrialConfig
+from batchlimit.engine import microbatch
+from batchlimit.engine.allocator import keep_memory
+from batchlimit.engine.environment import describe
+from batchlimit.engine.evaluate import evaluate
+from batchlimit.engine.examples import Examples, examples_of
+from batchlimit.engine.execution import Execution
+from batchlimit.engine.seeds import derived_seed
+from batchlimit.engine.step import GradientAccumulator
+from batchlimit.engine.stopping import FiniteWatch, hopeless
+from batchlimit.engine.stream import BatchStream
+from batchlimit.models.ghost_batch_norm import convert_ghost_batch_norm
+from batchlimit.optimizers.build import build_optimizer
+from batchlimit.records import HistoryPoint, Scores, Status, TrialRecord
+from batchlimit.schedules.build import build_schedule
+from batchlimit.workloads.resolve import resolve
+from batchlimit.workloads.workload import Workload
+
+OnPoint = Callable[[HistoryPoint, int], None]
+
+
+@dataclass
+class Training:
+    """Everything that changes while a trial runs, and what it runs with."""
+
+    config: TrialConfig
+    workload: Workload
+    examples: Examples
+    device: torch.device
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int], float]
+    accumulate: GradientAccumulator
+    stream: BatchStream
+    total_steps: int
+    step: int = 0
+    history: list[HistoryPoint] = field(default_factory=list)
+    status: Status = "complete"
+    reason: str = ""
+
+    @property
+    def chunk(self) -> int:
+        """Examples an evaluation pass holds: no gradients are kept, so somewhat more than a training pass."""
+        return max(256, self.accumulate.microbatch_size)
+
+
+def run(
+    config: TrialConfig,
+    *,
+    workload: Workload | None = None,
+    execution: Execution | None = None,
+    on_point: OnPoint | None = None,
+) -> TrialRecord:
+    """Train as `config` says and return what came of it.
+
+    `workload` replaces the one that the configuration names; `on_point(point, total_steps)` is called after every
+    epoch. A training that diverges or is hopeless ends early and returns a record that says so.
+
+    Raises:
+        InputError: a name, a size or a device that cannot be, before any training.
+    """
+    execution = execution or Execution()
+    workload = workload or resolve(config.workload)
+    device = execution.torch_device()
+    if device.type == "cpu":
+        keep_memory()
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        training = prepare(config, workload, execution, device)
+        torch.manual_seed(derived_seed(config.seed, "training"))
+        train(training, on_point)
+        final = final_scores(training)
+    return TrialRecord(
+        config=config,
+        status=training.status,
+        reason=training.reason,
+        steps=training.step,
+        samples=training.step * config.batch_size,
+        seconds=time.perf_counter() - clock,
+        history=tuple(training.history),
+        selection=final[0],
+        test=final[1],
+        started=started.isoformat(timespec="seconds"),
+        environment=describe(device, microbatch_size=training.accumulate.microbatch_size),
+    )
+
+
+def prepare(config: TrialConfig, workload: Workload, execution: Execution, device: torch.device) -> Training:
+    """Return the training at step 0: data loaded, model initialized from the seed, everything validated.
+
+    Raises:
+        InputError: a name, a size or an option that cannot be.
+    """
+    recipe = config.recipe
+    examples = examples_of(workload, config, device)
+    total_steps = config.total_steps(len(examples.train))
+    torch.manual_seed(derived_seed(config.seed, "weights"))
+    model = workload.make_model()
+    if recipe.ghost_batch_size is not None:
+        model = convert_ghost_batch_norm(model, recipe.ghost_batch_size)
+    unit = microbatch.granularity(model, config.batch_size)
+    model = model.to(device).train()
+    optimizer = build_optimizer(
+        recipe.updated({"lr": recipe.peak_lr(config.batch_size), "lr_rule": "none"}), model.named_parameters()
+    )
+    warmup = recipe.warmup.fractional_steps(
+        batch_size=config.batch_size, dataset_size=len(examples.train), total_steps=total_steps
+    )
+    schedule = build_schedule(recipe, total_steps=total_steps, warmup_steps=warmup)
+    size = microbatch.choose(
+        model,
+        workload,
+        recipe,
+        examples.train,
+        batch_size=config.batch_size,
+        device=device,
+        requested=execution.microbatch_size,
+    )
+    accumulate = GradientAccumulator(
+        model,
+        workload,
+        recipe,
+        examples.train,
+        device=device,
+        microbatch_size=size,
+        seed=derived_seed(config.seed, "masks"),
+        smallest=unit,
+    )
+    stream = BatchStream(len(examples.train), config.batch_size, config.seed)
+    return Training(
+        config, workload, examples, device, model, optimizer, schedule, accumulate, stream, total_steps
+    )
+
+
+def train(training: Training, on_point: OnPoint | None = None) -> None:
+    """Take the steps that are left, with a history point after every epoch, until the end or a reason to stop."""
+    config, recipe = training.config, training.config.recipe
+    dataset_size = len(training.examples.train)
+    peak = recipe.peak_lr(config.batch_size)
+    watch = FiniteWatch(training.device)
+    losses: list[Tensor] = []
+    with_mode(training.optimizer, train_mode=True)
+    while training.step < training.total_steps:
+        step = training.step
+        lr = peak * training.schedule(step)
+        for group in training.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_factor", 1.0)
+        loss = training.accumulate(step, training.stream.batch(step).to(training.device))
+        norm = limit_gradient(training.model, recipe.clip_norm)
+        training.reason = watch.verdict(step, loss, norm)
+        if training.reason:
+            training.status = "diverged"
+            return
+        training.optimizer.step()
+        losses.append(loss)
+        training.step = step + 1
+        epochs = [n * config.batch_size // dataset_size for n in (step, step + 1)]
+        if epochs[1] > epochs[0] or training.step == training.total_steps:
+            point = measure(training, losses, lr)
+            losses.clear()
+            if on_point is not None:
+                on_point(point, training.total_steps)
+            assert point.selection is not None
+            direction = training.workload.metric.direction
+            training.reason = hopeless(config.stop, training.step, training.total_steps, point.selection, direction)
+            if training.reason:
+                training.status = "pruned"
+                return
+    training.reason = watch.final()
+    last = training.history[-1].selection
+    if not training.reason and (last is None or last.metric is None or last.loss is None):
+        training.reason = "the loss on the selection split was not finite at the end"
+    if training.reason:
+        training.status = "diverged"
+
+
+def limit_gradient(model: nn.Module, clip_norm: float | None) -> Tensor:
+    """Return the global norm of the gradients, after scaling them so that it is at most `clip_norm`."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if clip_norm is not None:
+        torch._foreach_mul_(gradients, torch.clamp(clip_norm / (norm + 1e-6), max=1.0))
+    return norm
+
+
+def measure(training: Training, losses: list[Tensor], lr: float) -> HistoryPoint:
+    """Append and return the history point of this moment."""
+    with_mode(training.optimizer, train_mode=False)
+    selection = evaluate(
+        training.model, training.workload, training.examples.selection, chunk=training.chunk, device=training.device
+    )
+    with_mode(training.optimizer, train_mode=True)
+    point = HistoryPoint(
+        step=training.step,
+        epoch=training.step * training.config.batch_size / len(training.examples.train),
+        lr=lr,
+        train_loss=torch.stack(losses).mean().item() if losses else None,
+        selection=selection,
+    )
+    training.history.append(point)
+    return point
+
+
+def final_scores(training: Training) -> tuple[Scores | None, Scores | None]:
+    """Return the scores on the selection and the test split at the end, None and None unless training completed."""
+    if training.status != "complete":
+        return None, None
+    selection = training.history[-1].selection
+    if training.examples.test is training.examples.selection:
+        return selection, selection
+    with_mode(training.optimizer, train_mode=False)
+    test = evaluate(
+        training.model, training.workload, training.examples.test, chunk=training.chunk, device=training.device
+    )
+    return selection, test
+
+
+def with_mode(optimizer: torch.optim.Optimizer, *, train_mode: bool) -> None:
+    """Put an optimizer whose training and evaluation weights differ (schedule-free) into the mode asked for."""
+    switch = getattr(optimizer, "train" if train_mode else "eval", None)
+    if callable(switch):
+        switch()

@@ -1,0 +1,221 @@
+"""The search for the limit of the batch size: pure, from records to the next trials to run, and to a verdict.
+
+Definitions 2.1 to 2.3 of You et al., 2020. The baseline's solver, batch size B0 and learning rate set A (metric) and xi
+(loss) over seeds. A batch is *small* while linear scaling alone (LR * B / B0, nothing else changed) gives at least
+99.5 % A and at most 1.2 xi; *large* while some recipe of the technique set, tuned within the budget, gives at least
+99.5 % A; *huge* beyond. The *full* batch holds all training examples. All by scores on the test split, over seeds that
+no tuning has seen.
+
+Adaptive search assumes that what fails at a batch size fails at larger ones, and bisects; an exhaustive one assumes
+nothing. Nothing here computes, waits or draws random numbers: given the same records, the same trials are asked for,
+which is also how an interrupted search goes on and how a report is drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from batchlimit.config import Recipe, Scalar, TrialConfig
+from batchlimit.findings import LimitFinding
+from batchlimit.records import TrialRecord
+from batchlimit.tuning.batch import Batch
+from batchlimit.tuning.conclusion import conclude
+from batchlimit.tuning.notebook import LINEAR, Notebook
+from batchlimit.tuning.question import Candidate, Question
+from batchlimit.tuning.search_space import SearchSpace
+from batchlimit.tuning.statistics import confidence_of_a_look, looks
+from batchlimit.tuning.tuner import tuners
+from batchlimit.tuning.windows import grid_space, window_space
+
+Asking = Generator[Batch, list[TrialRecord], None]
+
+TUNING_SEED = 0
+PROPOSALS_AT_ONCE = 4
+
+
+class LimitSearch:
+    """One search: `trials()` asks for batches of trials, `finding()` says what is known at any moment."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.notebook = Notebook(question)
+
+    def finding(self) -> LimitFinding:
+        """Return the verdict as far as the records given so far carry it."""
+        return conclude(self.notebook)
+
+    def trials(self) -> Asking:
+        """Yield batches of trials and be sent their records, in the order asked, until the question is answered."""
+        yield from self._measure_baseline()
+        if self.notebook.problem:
+            return
+        if self.question.settings.exhaustive:
+            yield from self._try_everything()
+        else:
+            yield from self._find_small()
+            yield from self._find_large()
+        self.notebook.complete = True
+
+    # The three parts of the verdict
+
+    def _measure_baseline(self) -> Asking:
+        question = self.question
+        count = min(2 * question.settings.seeds, question.settings.max_seeds)
+        batch_size = question.baseline_batch_size
+        trials = self._seeded(batch_size, question.baseline, range(1, count + 1))
+        records = yield from self._ask(trials, "baseline", batch_size)
+        self.notebook.set_baseline(records)
+
+    def _find_small(self) -> Asking:
+        """Bisect for the largest batch size at which linear scaling alone passes."""
+        sizes = self.question.batch_sizes
+        low, high = -1, len(sizes)
+        while high - low > 1:
+            middle = (low + high) // 2
+            yield from self._measure_linear(sizes[middle])
+            if self.notebook.linear[sizes[middle]].decision == "pass":
+                low = middle
+            else:
+                high = middle
+
+    def _find_large(self) -> Asking:
+        """Try the full batch, then bisect for the largest batch size at which some recipe passes."""
+        sizes = self.question.batch_sizes
+        low = max((i for i, size in enumerate(sizes) if self.notebook.decision(size) == "pass"), default=-1)
+        high = len(sizes) - 1
+        yield from self._try(sizes[high])
+        if self.notebook.decision(sizes[high]) == "pass":
+            return
+        while high - low > 1:
+            middle = (low + high) // 2
+            yield from self._try(sizes[middle])
+            if self.notebook.decision(sizes[middle]) == "pass":
+                low = middle
+            else:
+                high = middle
+
+    def _try_everything(self) -> Asking:
+        for size in self.question.batch_sizes:
+            yield from self._measure_linear(size)
+            for candidate in self.question.candidates:
+                yield from self._tune(candidate, size, stop_at_success=False)
+                yield from self._verify(candidate, size)
+
+    # One batch size
+
+    def _measure_linear(self, batch_size: int) -> Asking:
+        question = self.question
+        changes = {"lr_rule": "linear", "reference_batch_size": question.baseline_batch_size}
+        recipe: Recipe = question.baseline.updated(changes)
+        yield from self._measure(LINEAR, batch_size, recipe, "linear scaling")
+
+    def _try(self, batch_size: int) -> Asking:
+        """Tune recipes at `batch_size`, most promising first, until one passes or the budget of all is spent."""
+        if self.notebook.decision(batch_size) == "pass":
+            return
+        for candidate in self._by_promise(batch_size):
+            yield from self._tune(candidate, batch_size, stop_at_success=True)
+            if self.notebook.decision(batch_size) == "pass":
+                return
+        if batch_size not in self.notebook.best:
+            best = self.notebook.best_tuned(batch_size)
+            if best is not None:
+                yield from self._verify(best, batch_size)
+
+    def _tune(self, candidate: Candidate, batch_size: int, *, stop_at_success: bool) -> Asking:
+        """Spend the tuning budget on `candidate`; verify whenever a proposal's selection metric clears the bar."""
+        question, notebook = self.question, self.notebook
+        exhaustive = question.settings.exhaustive
+        space = self._space(candidate, batch_size)
+        budget = space.grid_size() if exhaustive else question.settings.budget
+        propose = tuners.get("grid" if exhaustive else question.settings.tuner)
+        told: list[tuple[dict[str, Scalar], float | None]] = []
+        verified: float | None = None
+        while True:
+            proposals = propose(
+                space,
+                told,
+                count=PROPOSALS_AT_ONCE,
+                budget=budget,
+                direction=question.metric_direction,
+                seed=TUNING_SEED,
+            )
+            if not proposals:
+                return
+            trials = [self._tuning_trial(candidate, batch_size, proposal) for proposal in proposals]
+            records = yield from self._ask(trials, f"tuning {candidate.name}", batch_size)
+            notebook.add_tuned(candidate, batch_size, records)
+            told += [(p, notebook.selection(r)) for p, r in zip(proposals, records, strict=True)]
+            best = notebook.best_selection(candidate.name, batch_size)
+            if not stop_at_success or best is None or not notebook.clears_selection_bar(best):
+                continue
+            if verified is None or notebook.better(best, verified):
+                verified = best
+                yield from self._verify(candidate, batch_size)
+                if notebook.decision(batch_size) == "pass":
+                    return
+
+    def _verify(self, candidate: Candidate, batch_size: int) -> Asking:
+        """Measure the candidate's best recipe at `batch_size` with fresh seeds on the test split."""
+        recipe = self.notebook.best_recipe(candidate.name, batch_size)
+        if recipe is not None:
+            yield from self._measure(candidate.name, batch_size, recipe, f"verifying {candidate.name}")
+
+    def _measure(self, name: str, batch_size: int, recipe: Recipe, purpose: str) -> Asking:
+        """Train with more and more seeds until the interval decides, or the cap on seeds is reached."""
+        settings = self.question.settings
+        sizes = looks(settings.seeds, settings.max_seeds)
+        confidence = confidence_of_a_look(settings.confidence, len(sizes))
+        records: list[TrialRecord] = []
+        for size in sizes:
+            trials = self._seeded(batch_size, recipe, range(len(records) + 1, size + 1))
+            records += yield from self._ask(trials, purpose, batch_size)
+            measurement = self.notebook.judge(name, batch_size, recipe, records, confidence)
+            if measurement.decision != "undecided":
+                break
+        self.notebook.add_measurement(measurement)
+
+    # Asking
+
+    def _ask(
+        self, trials: Sequence[TrialConfig], purpose: str, batch_size: int
+    ) -> Generator[Batch, list[TrialRecord], list[TrialRecord]]:
+        records = yield Batch(trials=tuple(trials), purpose=f"{purpose} at batch size {batch_size:,}")
+        assert len(records) == len(trials), "a driver answers every trial of a batch"
+        self.notebook.count(purpose.split()[0], batch_size, records)
+        return records
+
+    def _seeded(self, batch_size: int, recipe: Recipe, seeds: range) -> list[TrialConfig]:
+        return [self._trial(batch_size, recipe, seed) for seed in seeds]
+
+    def _tuning_trial(self, candidate: Candidate, batch_size: int, proposal: dict[str, Scalar]) -> TrialConfig:
+        recipe: Recipe = candidate.recipe.updated(dict(proposal))
+        trial = self._trial(batch_size, recipe, TUNING_SEED)
+        if self.question.settings.exhaustive:
+            return trial
+        stop = self.notebook.stop_rule()
+        return trial.model_copy(update={"stop": stop})
+
+    def _trial(self, batch_size: int, recipe: Recipe, seed: int) -> TrialConfig:
+        question = self.question
+        return TrialConfig(
+            workload=question.workload,
+            batch_size=batch_size,
+            budget=question.budget,
+            recipe=recipe,
+            seed=seed,
+            protocol=question.settings.protocol,
+        )
+
+    def _space(self, candidate: Candidate, batch_size: int) -> SearchSpace:
+        if self.question.settings.exhaustive:
+            return grid_space(candidate, batch_size, self.question.baseline_batch_size)
+        learned = self.notebook.learned_lr(candidate, batch_size)
+        as_grid = self.question.settings.tuner == "grid"
+        return window_space(candidate, batch_size, self.question.baseline_batch_size, learned, as_grid=as_grid)
+
+    def _by_promise(self, batch_size: int) -> list[Candidate]:
+        """Return the candidates, those first that did best at the nearest batch size where they were tuned."""
+        return sorted(
+            self.question.candidates, key=lambda candidate: self.notebook.promise(candidate.name, batch_size)
+        )

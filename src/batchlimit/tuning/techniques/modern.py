@@ -1,0 +1,21 @@
+"""Everything there is: the paper's techniques and those that came after."""
+
+from __future__ import annotations
+
+from batchlimit.config import Recipe
+from batchlimit.tuning.question import Candidate
+from batchlimit.tuning.techniques import techniques
+from batchlimit.tuning.techniques.paper import paper, solver
+
+
+@techniques.register("modern")
+def modern(baseline: Recipe) -> tuple[Candidate, ...]:
+    """Return orthogonalized momentum (Jordan et al., 2024) and plain tuned AdamW, then the paper's recipes.
+
+    Nado et al. (2021, arXiv 2102.06356) found well-tuned plain solvers to match layer-wise ones, hence AdamW.
+    """
+    return (
+        Candidate(name="muon", recipe=solver(baseline, "muon", 0.05), exponent=0.25),
+        Candidate(name="adamw", recipe=solver(baseline, "adamw", 0.002)),
+        *paper(baseline),
+    )
