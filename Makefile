@@ -4,8 +4,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
-LEDGER ?= runs/demo.db
-OUT ?= runs/demo
 
 PIP = $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 BIN = $(VENV)/bin
@@ -35,7 +33,7 @@ $(VENV)/ready-to-check: $(VENV)/ready-to-run
 	@touch $@
 
 demo: $(VENV)/ready-to-run
-	$(BIN)/batchlimit find digits --ledger $(LEDGER) --out $(OUT)
+	$(BIN)/batchlimit find digits
 
 test: check docs tests
 
@@ -49,10 +47,12 @@ docs: $(VENV)/ready-to-check
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 tests: $(VENV)/ready-to-check
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  echo "No Chromium here: the report is NOT checked in a browser. Install one, and run this again."
 	$(BIN)/pytest
 
 bench: $(VENV)/ready-to-run
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script --json || exit 1; done
+	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python $$script --json || exit 1; done
 
 constraints: $(VENV)/ready-to-check
 	@{ sed '/^[^#]/,$$d' constraints.txt; \
