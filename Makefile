@@ -47,7 +47,7 @@ docs: $(VENV)/ready-to-check
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 tests: $(VENV)/ready-to-check
-	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  echo "No Chromium here: the report is NOT checked in a browser. Install one, and run this again."
 	$(BIN)/pytest
 
