@@ -39,54 +39,57 @@ class ImageSet:
         Raises:
             InputError: the data in BATCHLIMIT_DATA are damaged or unknown, or there are none and no mirror answers.
         """
-        found = self._found()
-        if found is None:
-            found = (self._read_fetched(self._fetch()), True)
-        return found[0].dataset(validation_size=self.validation_size)
+        found, faults = self._search()
+        arrays = found[0] if found is not None else self._read_fetched(self._fetch(faults))
+        return arrays.dataset(validation_size=self.validation_size)
 
     def find(self) -> tuple[str, bool] | None:
         """Return where the set is and whether its contents are the known ones, None where it is not or is faulty."""
         try:
-            found = self._found()
+            found, _ = self._search()
         except InputError:
             return None
         return (found[0].origin, found[1]) if found is not None else None
 
     def fetch(self) -> Path:
         """Get the set unless it is on this machine, and return its folder (BATCHLIMIT_DATA, else our cache)."""
-        found = self._found()
+        found, faults = self._search()
         if found is not None:
             return Path(found[0].origin)
-        folder = self._fetch()
+        folder = self._fetch(faults)
         self._read_fetched(folder)
         return folder
 
-    def _found(self) -> tuple[ImageArrays, bool] | None:
+    def _search(self) -> tuple[tuple[ImageArrays, bool] | None, list[str]]:
+        """Return the arrays and whether they are verified, or None; and what was wrong with places passed over."""
+        faults: list[str] = []
         unverified_allowed = os.environ.get(UNVERIFIED, "") not in ("", "0")
         for place in places(self.name, self.layout):
             try:
                 arrays = place.read(place.path)
                 arrays.check()
-            except InputError:
+            except InputError as error:
                 if place.explicit:
                     raise
+                faults.append(str(error))
                 continue
             differing = arrays.differing(self.content)
             if not differing or unverified_allowed:
-                return arrays, not differing
+                return (arrays, not differing), faults
             # A folder given for another set of the same file names is no error: this set may be elsewhere.
             if place.explicit and not self._is_another_set(arrays):
                 raise InputError(
                     f"{place.path} is well-formed but not the known {self.title} ({', '.join(differing)} differ). "
                     f"Replace it, or set {UNVERIFIED}=1 to use it as it is."
                 )
-        return None
+            faults.append(f"{place.path} is not the known {self.title}.")
+        return None, faults
 
     def _is_another_set(self, arrays: ImageArrays) -> bool:
         others = (datasets.get(name) for name in datasets if name != self.name)
         return any(isinstance(other, ImageSet) and not arrays.differing(other.content) for other in others)
 
-    def _fetch(self) -> Path:
+    def _fetch(self, faults: list[str]) -> Path:
         root = data_folder() or cache_folder()
         folder = root / self.name
         names = ", ".join(_archive_name(part) for part in PARTS)
@@ -94,6 +97,8 @@ class ImageSet:
             f"Put {names} (gzip or not) into a folder and name it with --data-dir or BATCHLIMIT_DATA, "
             f"or into {folder}; a copy made by torchvision or Keras is found by itself."
         )
+        if faults:
+            advice = f"Passed over here: {' '.join(faults)} {advice}"
         files = {_archive_name(part): self.archives[part] for part in PARTS}
         return fetch_files(self.title, files, self.mirrors, folder, advice=advice)
 
