@@ -1,5 +1,6 @@
 """Sphinx: Markdown pages, and a reference generated from the code itself."""
 
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -40,7 +41,13 @@ def escape_plain_text(app, what, name, obj, options, lines):
         lines[number] = "".join(parts)
 
 
+def skip_foreign(app, what, name, obj, skip, options):
+    """Leave out another package's functions where they are a field's default; None leaves the choice to Sphinx."""
+    return True if inspect.isfunction(obj) and not obj.__module__.startswith("batchlimit") else None
+
+
 def setup(app):
     """Write the generated pages before Sphinx looks for pages, and read docstrings as plain text."""
     generate.write(Path(app.srcdir) / "reference" / "generated")
     app.connect("autodoc-process-docstring", escape_plain_text, priority=100)
+    app.connect("autodoc-skip-member", skip_foreign)

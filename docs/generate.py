@@ -128,7 +128,8 @@ def module_page(name: str) -> str:
     if members == [name] and hasattr(module, "__path__") and not _defines_something(module):
         return ""
     directives = [
-        f"\n## {member}\n\n```{{eval-rst}}\n.. automodule:: {member}\n   :members:\n```\n" for member in members
+        f"\n## {member}\n\n```{{eval-rst}}\n.. automodule:: {member}\n   :members:\n   :ignore-module-all:\n```\n"
+        for member in members
     ]
     return f"# {name}\n" + "".join(directives)
 
