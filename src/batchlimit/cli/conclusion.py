@@ -1,0 +1,85 @@
+"""What a finished search prints: the verdict, a compact table, what it rests on, and where everything is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from batchlimit.findings import Estimate, LimitFinding, Measurement
+from batchlimit.reports.quantities import count, is_percent, metric_text
+from batchlimit.reports.verdict import all_sizes, as_json, reached_by, sentence, summary_lines
+
+DECISION_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
+_REGIMES = {"baseline": "", "small": "green", "large": "cyan", "huge": "red", "unknown": "yellow"}
+
+
+def conclude(finding: LimitFinding, *, ledger: str, report: Path) -> None:
+    """Print the verdict, the table, what it rests on, the ledger and, on the last line, the report's path."""
+    console = Console(highlight=False)
+    # In a pipe every sentence is one line, for grep; on a terminal it is wrapped at words.
+    wide = not console.is_terminal
+    console.print(Text(sentence(finding), style="bold"), soft_wrap=wide)
+    console.print()
+    if finding.by_batch_size:
+        console.print(finding_table(finding), soft_wrap=wide)
+        console.print()
+    for line in summary_lines(finding):
+        console.print(Text(line), soft_wrap=wide)
+    console.print()
+    console.print(Text(f"Ledger: {ledger}"), soft_wrap=True)
+    console.print(Text(f"Report: {report}"), soft_wrap=True)
+
+
+def as_object(finding: LimitFinding, *, ledger: str, report: Path | None) -> str:
+    """Return what --json prints: the verdict and all it rests on as one JSON object."""
+    return json.dumps({**as_json(finding, report), "ledger": ledger}, allow_nan=False)
+
+
+def finding_table(finding: LimitFinding) -> Table:
+    """Return one row a batch size: its regime, plain linear scaling and the best recipe, each with its decision."""
+    percent = is_percent(finding)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("batch size", justify="right", no_wrap=True)
+    table.add_column("regime", no_wrap=True)
+    table.add_column("linear scaling", no_wrap=True)
+    table.add_column("best recipe", no_wrap=True)
+    table.add_column("which")
+    baseline = finding.baseline
+    if baseline is not None:
+        table.add_row(count(baseline.batch_size), "baseline", plus_minus(baseline.metric, percent=percent))
+    for row in all_sizes(finding):
+        best = reached_by(row)
+        table.add_row(
+            count(row.batch_size),
+            Text(row.regime, style=_REGIMES[row.regime]),
+            measured(row.linear, percent=percent),
+            measured(best, percent=percent),
+            Text(best.name) if best else Text(""),
+        )
+    return table
+
+
+def plus_minus(estimate: Estimate, *, percent: bool) -> str:
+    """Return '97.31 % ± 0.24' of a mean and its interval, '-' where nothing finite was measured."""
+    if estimate.mean is None:
+        return "-"
+    mean = metric_text(estimate.mean, percent=percent, digits=2)
+    if estimate.low is None or estimate.high is None:
+        return mean
+    half = (estimate.high - estimate.low) / 2
+    return f"{mean} ± {100 * half:.2f}" if percent else f"{mean} ± {half:.2g}"
+
+
+def measured(measurement: Measurement | None, *, percent: bool) -> Text:
+    """Return a measurement and its decision, coloured; 'diverged' where no seed gave a number."""
+    if measurement is None:
+        return Text("-")
+    shown = plus_minus(measurement.metric, percent=percent)
+    if measurement.diverged:
+        every = measurement.diverged >= measurement.seeds
+        shown = "diverged" if every else f"{shown} ({measurement.diverged} diverged)"
+    return Text.assemble(shown, "  ", (measurement.decision, DECISION_COLOURS[measurement.decision]))

@@ -1,0 +1,137 @@
+"""A validation error in one line: which key, from where, what is wrong, what is valid."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+_PHRASES = {
+    "missing": "is missing",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be a finite number",
+    "model_type": "must be a table of keys",
+    "model_attributes_type": "must be a table of keys",
+    "dict_type": "must be a table of keys",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "too_short": "needs at least {min_length} entries",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+}
+_SHOWN = 3
+
+
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    data: dict[str, Any],
+    origin: Callable[[tuple[str, ...]], str | None],
+    also: Iterable[str] = (),
+    prefix: tuple[str, ...] = (),
+) -> str:
+    """Return one line for `error`, raised by validating `data` as `model`.
+
+    `prefix` is where `data` stands in the user's settings; `origin` says where a value came from (None: nowhere the
+    user would know); `also` are further top-level keys that are valid beside the model's. At most three problems are
+    told, unknown keys first.
+    """
+    problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+    told: dict[str, str] = {}
+    for problem in problems:
+        path = _real_path(problem["loc"], data, missing=problem["type"] == "missing")
+        name = _dotted((*prefix, *path))
+        if name not in told:
+            told[name] = _tell(problem, path, prefix, model, origin((*prefix, *map(str, path))), also)
+    lines = list(told.values())
+    rest = len(lines) - _SHOWN
+    return "; ".join(line.rstrip(".") for line in lines[:_SHOWN]) + (f"; and {rest} more." if rest > 0 else ".")
+
+
+def _tell(
+    problem: Any,
+    path: tuple[str | int, ...],
+    prefix: tuple[str, ...],
+    model: type[BaseModel],
+    origin: str | None,
+    also: Iterable[str],
+) -> str:
+    name = _dotted((*prefix, *path))
+    where = f" (from {origin})" if origin else ""
+    if problem["type"] == "extra_forbidden":
+        valid = sorted({*fields_at(model, path[:-1]), *(also if len(path) == 1 else ())})
+        near = _nearest(path, valid, model)
+        hint = f" Did you mean '{_dotted((*prefix, *near))}'?" if near else ""
+        table = _dotted((*prefix, *path[:-1]))
+        return f"Unknown key '{name}'{where}.{hint} Valid{f' in [{table}]' if table else ''}: {', '.join(valid)}."
+    if problem["type"] == "missing":
+        return f"'{name}' is missing."
+    context = problem.get("ctx", {})
+    if isinstance(context.get("error"), ValueError):
+        return f"{name}{where}: {context['error']}" if name else str(context["error"])
+    value = problem["input"]
+    shown = f" = {value!r}" if isinstance(value, (bool, int, float, str)) else ""
+    if problem["type"] == "literal_error":
+        valid = re.findall(r"'([^']*)'", context["expected"])
+        close = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.5)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        return f"{name}{shown}{where} is not valid.{hint} Valid: {', '.join(valid)}."
+    limits = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in context.items()}
+    phrase = _PHRASES.get(problem["type"])
+    return f"{name}{shown}{where}: {phrase.format(**limits) if phrase else problem['msg']}."
+
+
+def fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    """Return the keys valid in the table at `path` of `model`; none where any key will do."""
+    at: type[BaseModel] | None = model
+    for part in path:
+        field = at.model_fields.get(str(part)) if at else None
+        at = _table(field.annotation) if field else None
+    return list(at.model_fields) if at else []
+
+
+def _table(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return next((found for part in get_args(annotation) if (found := _table(part))), None)
+    return None
+
+
+def _nearest(path: tuple[str | int, ...], valid: list[str], model: type[BaseModel]) -> tuple[str | int, ...] | None:
+    above, last = path[:-1], str(path[-1])
+    # A key written one table too high, as 'lr' for 'recipe.lr'.
+    for name in valid if not above else []:
+        if last in fields_at(model, (name,)):
+            return (name, last)
+    close = difflib.get_close_matches(last, valid, n=1, cutoff=0.5)
+    return (*above, close[0]) if close else None
+
+
+def _real_path(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> tuple[str | int, ...]:
+    """Return the part of pydantic's location that exists in the data: it adds the names of union members."""
+    path: list[str | int] = []
+    for part in loc:
+        known = isinstance(data, dict) and part in data
+        if known or (isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data)):
+            data = data[part]
+        else:
+            return (*path, part) if missing else tuple(path)
+        path.append(part)
+    return tuple(path)
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

@@ -1,0 +1,133 @@
+"""`batchlimit find`: how large can the batch be?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from batchlimit.cli import options as o
+from batchlimit.cli.exits import RUN_FAILED, resumable
+from batchlimit.cli.layers import toml_value
+from batchlimit.cli.places import places
+
+
+def find(
+    workload: o.WorkloadName,
+    overrides: o.Overrides = None,
+    config: o.ConfigFile = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-size",
+            metavar="B,B,...",
+            help="Batch sizes to judge; default: doubling up to the full batch.",
+            rich_help_panel=o.SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    epochs: o.Epochs = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds", metavar="N", help="Seeds behind each verdict.", rich_help_panel=o.SEARCH, show_default=False
+        ),
+    ] = None,
+    budget: o.Budget = None,
+    tuner: o.Tuner = None,
+    techniques: Annotated[
+        str | None,
+        typer.Option(
+            "--techniques",
+            metavar="SET",
+            help="Recipes to try: 'batchlimit list techniques'.",
+            rich_help_panel=o.SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    paper_protocol: o.PaperProtocol = False,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Measure every batch size and recipe.", rich_help_panel=o.SEARCH)
+    ] = False,
+    device: o.Device = None,
+    jobs: o.Jobs = None,
+    data_dir: o.DataDir = None,
+    out: o.OutFolder = None,
+    ledger: o.LedgerLocation = None,
+    as_json: o.AsJson = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Find how large the batch can be: the verdict, how sure it is, and what it cost.
+
+    Trains the workload's baseline, then judges larger batch sizes: does plain linear LR scaling still reach the
+    baseline's result in the same number of epochs, and if not, does any recipe? Writes a report with figures.
+
+    [bold]Examples[/bold]
+
+        [cyan]batchlimit find digits[/cyan]
+        [cyan]batchlimit find digits --epochs 20 --seeds 7 --out runs/digits[/cyan]
+        [cyan]batchlimit find my_module:my_workload --batch-size 512,2048,8192 --budget 12[/cyan]
+        [cyan]batchlimit find mnist --config search.toml baseline.lr=0.05 --jobs 4[/cyan]
+
+    A file holds the same names at its top level (seeds = 7, budget = 12, out = "runs/digits") and, if need be, a
+    \\[baseline] table with the fields of the baseline recipe to change. Order: defaults, file, flags, key=value.
+
+    Stop it at any time: finished trials are in the ledger, and the same command goes on. Exits with 1 where no
+    verdict is possible.
+    """
+    layers = o.layered(
+        config,
+        {
+            "batch_sizes": ("--batch-size", None if batch_size is None else toml_value(f"[{batch_size}]")),
+            "epochs": ("--epochs", epochs),
+            "seeds": ("--seeds", seeds),
+            "budget": ("--budget", budget),
+            "tuner": ("--tuner", tuner),
+            "techniques": ("--techniques", techniques),
+            "protocol": ("--paper-protocol", o.protocol(paper_protocol)),
+            "exhaustive": ("--exhaustive", exhaustive or None),
+            "device": ("--device", device),
+            "jobs": ("--jobs", jobs),
+            "data_dir": ("--data-dir", data_dir),
+            "out": ("--out", out),
+            "ledger": ("--ledger", ledger),
+        },
+        overrides,
+    )
+    run_options = o.run_options(layers)
+    where = places(workload, run_options.out, run_options.ledger)
+
+    from batchlimit.cli.conclusion import as_object, conclude
+    from batchlimit.cli.searching import SearchProgress
+    from batchlimit.reports.folder import check_writable
+    from batchlimit.tuning.question import FindSettings
+
+    settings = layers.build(FindSettings, also=o.RunOptions.model_fields)
+    from batchlimit.api import find_limit
+    from batchlimit.ledger import Ledger
+    from batchlimit.reports.page import write_report
+    from batchlimit.workloads.resolve import resolve
+
+    resolved = resolve(workload)
+    layers.check_changes("baseline", resolved.baseline, also=("batch_size",))
+    check_writable(where.out)
+    metric = resolved.metric
+    with resumable(f"Finished trials are in {where.shown}; the same command goes on from there"):
+        with SearchProgress(percent=metric.percent, direction=metric.direction, quiet=quiet) as progress:
+            finding = find_limit(
+                workload,
+                settings=settings,
+                ledger=where.ledger,
+                jobs=run_options.jobs,
+                execution=o.execution(run_options),
+                on_event=progress.event,
+                on_finding=progress.finding,
+            )
+        with Ledger.open(where.ledger, create=False) as kept:
+            page = write_report(finding, kept.records(), where.out)
+    if as_json:
+        print(as_object(finding, ledger=where.shown, report=page))
+    else:
+        conclude(finding, ledger=where.shown, report=page)
+    if finding.problem:
+        raise typer.Exit(RUN_FAILED)

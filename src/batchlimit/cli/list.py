@@ -1,0 +1,78 @@
+"""`batchlimit list`: the names that can be used, kind by kind."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from batchlimit.cli.options import AsJson
+from batchlimit.errors import unknown_name
+
+# Each kind and where its registry is; the module is imported when the kind is asked for.
+KINDS = {
+    "workloads": "batchlimit.workloads:workloads",
+    "solvers": "batchlimit.optimizers:solvers",
+    "schedules": "batchlimit.schedules:schedules",
+    "models": "batchlimit.models:models",
+    "datasets": "batchlimit.data:datasets",
+    "techniques": "batchlimit.tuning.techniques:techniques",
+    "tuners": "batchlimit.tuning.tuner:tuners",
+    "studies": "batchlimit.studies:studies",
+}
+
+
+def list_names(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help=f"One of: {', '.join(KINDS)}.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is by name: workloads, solvers, schedules, models and more.
+
+    [bold]Examples[/bold]
+
+        [cyan]batchlimit list[/cyan]
+        [cyan]batchlimit list solvers[/cyan]
+    """
+    if kind is not None and kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    found = {name: described(name) for name in ([kind] if kind else KINDS)}
+    if as_json:
+        print(json.dumps(found))
+        return
+    console = Console(highlight=False)
+    for name, entries in found.items():
+        if kind is None:
+            console.print(f"[bold]{name}[/bold]")
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for entry, line in entries.items():
+            table.add_row(f"{'  ' if kind is None else ''}{entry}", line)
+        console.print(table) if entries else console.print("  none yet")
+
+
+def described(kind: str) -> dict[str, str]:
+    """Return the names of one kind with one line about each; empty where this installation has none."""
+    module, attribute = KINDS[kind].split(":")
+    try:
+        registry = getattr(importlib.import_module(module), attribute, {})
+    except ModuleNotFoundError as error:
+        if error.name and module.startswith(error.name):
+            return {}
+        raise
+    return {name: _line(kind, registry.get(name)) for name in registry}
+
+
+def _line(kind: str, entry: Any) -> str:
+    """Return the first sentence of an entry's description or docstring."""
+    text = entry().description if kind == "workloads" else ""
+    text = (text or inspect.getdoc(entry) or "").split("\n\n")[0].replace("\n", " ").strip()
+    text = text.removeprefix("Return ")
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,65 @@
+"""`batchlimit report`: draws the report again from a ledger, without training."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from batchlimit.cli import options as o
+from batchlimit.cli.exits import RUN_FAILED
+from batchlimit.cli.places import existing_ledger
+from batchlimit.errors import InputError
+
+
+def report(
+    workload: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKLOAD]", help="Whose report; default: the only one in the ledger.", show_default=False
+        ),
+    ] = None,
+    out: o.OutFolder = None,
+    ledger: o.LedgerLocation = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Draw the report again from a ledger. Nothing is trained, and PyTorch is not needed.
+
+    [bold]Examples[/bold]
+
+        [cyan]batchlimit report digits[/cyan]  (from ./batchlimit-digits/ledger.db)
+        [cyan]batchlimit report --ledger batchlimit-digits/ledger.db --out elsewhere[/cyan]
+    """
+    from batchlimit.api import redraw
+    from batchlimit.cli.conclusion import as_object, conclude
+    from batchlimit.ledger import Ledger
+    from batchlimit.reports.folder import check_writable
+    from batchlimit.reports.page import write_report
+
+    where = existing_ledger(workload, out, ledger)
+    check_writable(where.out)
+    with Ledger.open(where.ledger, create=False) as kept:
+        name = _asked(workload, kept, where.shown)
+        finding = redraw(kept, name)
+        page = write_report(finding, kept.records(), where.out)
+    if as_json:
+        print(as_object(finding, ledger=where.shown, report=page))
+    else:
+        conclude(finding, ledger=where.shown, report=page)
+    if finding.problem:
+        raise typer.Exit(RUN_FAILED)
+
+
+def _asked(workload: str | None, kept: object, location: str) -> str:
+    """Return the workload to report on: the one named, or the only one that the ledger has a question for."""
+    from batchlimit.ledger import Ledger
+
+    assert isinstance(kept, Ledger)
+    names = sorted(kept.documents("question"))
+    if workload is not None:
+        return workload
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise InputError(f"The ledger '{location}' holds no search to report on. Run 'batchlimit find WORKLOAD' first.")
+    raise InputError(f"The ledger '{location}' holds several searches. Say which: {', '.join(names)}.")

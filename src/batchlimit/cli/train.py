@@ -1,0 +1,165 @@
+"""`batchlimit train`: one trial of one recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batchlimit.cli import options as o
+from batchlimit.cli.exits import RUN_FAILED, resumable
+from batchlimit.cli.layers import Layers
+from batchlimit.cli.training import TrainingProgress, summary
+
+if TYPE_CHECKING:
+    from batchlimit.config import TrialConfig
+    from batchlimit.records import TrialRecord
+    from batchlimit.workloads.workload import Workload
+
+RECIPE = "What to train"
+
+
+def train(
+    workload: o.WorkloadName,
+    overrides: o.Overrides = None,
+    config: o.ConfigFile = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size", metavar="B", help="Global batch size.", rich_help_panel=RECIPE, show_default=False
+        ),
+    ] = None,
+    epochs: Annotated[
+        str | None,
+        typer.Option(
+            "--epochs", metavar="LENGTH", help="30, or '200 steps'.", rich_help_panel=RECIPE, show_default=False
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", metavar="N", help="Of weights and data order.", rich_help_panel=RECIPE, show_default=False
+        ),
+    ] = None,
+    paper_protocol: Annotated[
+        bool,
+        typer.Option(
+            "--paper-protocol", help="Train on all training examples, select on test.", rich_help_panel=RECIPE
+        ),
+    ] = False,
+    device: o.Device = None,
+    data_dir: o.DataDir = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Write the record (JSON) there.", rich_help_panel=o.PLACES, show_default=False
+        ),
+    ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            "--ledger", metavar="FILE|URL", help="Keep the record there.", rich_help_panel=o.PLACES, show_default=False
+        ),
+    ] = None,
+    as_json: o.AsJson = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Train once, with the workload's baseline or with your recipe, and print the scores.
+
+    [bold]Examples[/bold]
+
+        [cyan]batchlimit train digits[/cyan]
+        [cyan]batchlimit train digits --batch-size 512 recipe.lr=0.4 recipe.warmup='3 epochs'[/cyan]
+        [cyan]batchlimit train digits recipe.solver=lars recipe.lr=6 --seed 1 --json[/cyan]
+        [cyan]batchlimit train mnist --config winner.toml[/cyan]  (a recipe pasted from a report)
+
+    Without a file the recipe is the workload's baseline; a \\[recipe] table in the file replaces it whole, and
+    recipe.KEY=VALUE changes one field. Exits with 1 where training diverges or fails.
+    """
+    layers = o.layered(
+        config,
+        {
+            "batch_size": ("--batch-size", batch_size),
+            "budget": ("--epochs", epochs),
+            "seed": ("--seed", seed),
+            "protocol": ("--paper-protocol", o.protocol(paper_protocol)),
+            "device": ("--device", device),
+            "data_dir": ("--data-dir", data_dir),
+            "out": ("--out", out),
+            "ledger": ("--ledger", ledger),
+        },
+        overrides,
+    )
+    run_options = o.run_options(layers)
+    # 'epochs' is what the other commands call it; a trial's own word is its budget.
+    layers.rename("epochs", "budget")
+    from batchlimit.workloads.resolve import resolve
+
+    resolved = resolve(workload)
+    trial = trial_config(resolved, workload, layers)
+    with resumable("This trial is lost; the same command starts it again"):
+        record = _run(trial, resolved, run_options, TrainingProgress(resolved, trial, quiet=quiet))
+    _keep(record, run_options)
+    if as_json:
+        print(json.dumps(record.model_dump(mode="json"), allow_nan=False))
+    else:
+        summary(record, resolved)
+    if record.status != "complete":
+        raise typer.Exit(RUN_FAILED)
+
+
+def trial_config(workload: Workload, name: str, layers: Layers) -> TrialConfig:
+    """Return the trial that `layers` ask for, on top of the workload's baseline.
+
+    Raises:
+        InputError: an unknown key or a value that is not valid.
+    """
+    from batchlimit.config import TrialConfig
+
+    base: dict[str, Any] = {"batch_size": workload.batch_size, "budget": workload.budget}
+    # The file may name the workload it was written for; the argument decides.
+    layers.data["workload"] = name
+    if layers.whole("recipe"):
+        recipe: dict[str, Any] = {}
+    else:
+        recipe = workload.baseline.model_dump(mode="json", exclude_defaults=True)
+        # Options belong to their solver or schedule: another one does not inherit them.
+        for part in ("solver", "schedule"):
+            if layers.given(f"recipe.{part}"):
+                recipe.pop(f"{part}_options", None)
+        if layers.given("recipe.solver"):
+            recipe.pop("layerwise", None)
+    layers.underlay({**base, "recipe": recipe})
+    return layers.build(TrialConfig, also=o.RunOptions.model_fields)
+
+
+def _run(trial: TrialConfig, workload: Workload, run_options: o.RunOptions, progress: TrainingProgress) -> TrialRecord:
+    from batchlimit.engine import run
+
+    _check_places(run_options)
+    with progress:
+        return run(trial, workload=workload, execution=o.execution(run_options), on_point=progress.point)
+
+
+def _check_places(run_options: o.RunOptions) -> None:
+    """Fail before training where the record could not be kept after it."""
+    from batchlimit.ledger import Ledger
+    from batchlimit.reports.folder import check_writable
+
+    if run_options.out is not None:
+        check_writable(Path(run_options.out).expanduser().resolve().parent)
+    if run_options.ledger is not None:
+        Ledger.open(run_options.ledger).close()
+
+
+def _keep(record: TrialRecord, run_options: o.RunOptions) -> None:
+    from batchlimit.ledger import Ledger
+
+    if run_options.out is not None:
+        path = Path(run_options.out).expanduser()
+        path.write_text(json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    if run_options.ledger is not None:
+        with Ledger.open(run_options.ledger) as kept:
+            kept.add(record)

@@ -1,0 +1,116 @@
+"""What `batchlimit train` shows: a live epoch line with time left, and the final scores."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from batchlimit.reports.quantities import counted, metric_text, span
+
+if TYPE_CHECKING:
+    from batchlimit.config import TrialConfig
+    from batchlimit.records import HistoryPoint, TrialRecord
+    from batchlimit.workloads.workload import Workload
+
+_PLAIN_LINES = 10
+
+
+class TrainingProgress:
+    """Shows each history point: a live line on a terminal, about ten plain lines elsewhere; all on stderr."""
+
+    def __init__(self, workload: Workload, trial: TrialConfig, *, quiet: bool = False) -> None:
+        self._metric = workload.metric
+        self._trial = trial
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False, quiet=quiet)
+        self._live = self._console.is_terminal and not quiet
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[line]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task(f"B = {trial.batch_size}", total=None, line="starting", left="")
+        self._begun = time.monotonic()
+        self._shown = 0
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def point(self, point: HistoryPoint, total_steps: int) -> None:
+        """Show the state of training after `point.step` of `total_steps` weight updates."""
+        spent = time.monotonic() - self._begun
+        left = spent / point.step * (total_steps - point.step) if point.step else None
+        line = self.line(point, total_steps)
+        if self._live:
+            self._bar.update(
+                self._task,
+                completed=point.step,
+                total=total_steps,
+                line=line,
+                left=f"{span(left)} left" if left is not None and point.step < total_steps else "",
+            )
+        elif point.step >= total_steps or point.step * _PLAIN_LINES >= (self._shown + 1) * total_steps:
+            self._shown = point.step * _PLAIN_LINES // total_steps
+            tail = f", {span(left)} left" if left is not None and point.step < total_steps else ""
+            self._console.print(f"{line}{tail}", soft_wrap=True, markup=False)
+
+    def line(self, point: HistoryPoint, total_steps: int) -> str:
+        """Return the line of one history point."""
+        parts = [f"epoch {point.epoch:.3g}", f"step {point.step}/{total_steps}"]
+        if point.train_loss is not None:
+            parts.append(f"loss {point.train_loss:.4g}")
+        scores = point.selection
+        if scores is not None and self._metric.total is not None:
+            split = "test" if self._trial.protocol == "paper" else "validation"
+            parts.append(f"{split} {metric_text(scores.metric, percent=self._metric.percent, digits=2)}")
+        return ", ".join(parts)
+
+
+def summary(record: TrialRecord, workload: Workload) -> None:
+    """Print how the trial ended and its scores to stdout."""
+    console = Console(highlight=False)
+    trial = record.config
+    cost = f"{counted(record.steps, 'step')}, {record.samples:,} examples, {span(record.seconds)}"
+    if record.status != "complete":
+        why = f": {record.reason}" if record.reason else ""
+        console.print(
+            f"{trial.workload} at batch size {trial.batch_size} {record.status}{why} ({cost}).",
+            soft_wrap=True,
+            markup=False,
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("split")
+    table.add_column("loss", justify="right")
+    if workload.metric.total is not None:
+        table.add_column(workload.metric.name, justify="right")
+    selected = "selection (test split)" if trial.protocol == "paper" else "validation"
+    for split, scores in ((selected, record.selection), ("test", record.test)):
+        if scores is None or (split != "test" and trial.protocol == "paper"):
+            continue
+        cells = [split, "-" if scores.loss is None else f"{scores.loss:.4f}"]
+        if workload.metric.total is not None:
+            cells.append(metric_text(scores.metric, percent=workload.metric.percent, digits=2))
+        table.add_row(*cells)
+    console.print(
+        f"{trial.workload} at batch size {trial.batch_size}, {trial.budget}, seed {trial.seed}: {cost}.",
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print(table)
