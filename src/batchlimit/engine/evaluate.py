@@ -6,12 +6,15 @@ import torch
 from torch import nn
 
 from batchlimit.data.splits import Split
+from batchlimit.engine.layout import Layout
 from batchlimit.records import Scores
 from batchlimit.workloads.workload import Workload
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, workload: Workload, split: Split, *, chunk: int, device: torch.device) -> Scores:
+def evaluate(
+    model: nn.Module, workload: Workload, split: Split, layout: Layout, *, chunk: int, device: torch.device
+) -> Scores:
     """Return the mean unsmoothed loss and the metric over all examples of `split`, `chunk` examples a pass.
 
     Evaluation is in fp32 whatever the recipe's precision, with the model in eval mode; its mode is put back after.
@@ -23,7 +26,7 @@ def evaluate(model: nn.Module, workload: Workload, split: Split, *, chunk: int, 
     for start in range(0, len(split), chunk):
         indices = torch.arange(start, min(start + chunk, len(split)), device=device)
         inputs, targets = split.gather(indices)
-        outputs = model(workload.prepare(inputs) if workload.prepare else inputs)
+        outputs = model(layout(inputs))
         loss += workload.loss(outputs, targets, label_smoothing=0.0)
         if workload.metric.total is not None:
             total += workload.metric.total(outputs, targets)

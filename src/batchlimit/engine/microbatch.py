@@ -20,6 +20,7 @@ from torch import nn
 
 from batchlimit.config import Recipe
 from batchlimit.data.splits import Split
+from batchlimit.engine.layout import Layout
 from batchlimit.engine.step import GradientAccumulator, out_of_memory
 from batchlimit.errors import InputError
 from batchlimit.workloads.workload import Workload
@@ -58,6 +59,7 @@ def choose(
     workload: Workload,
     recipe: Recipe,
     split: Split,
+    layout: Layout,
     *,
     batch_size: int,
     device: torch.device,
@@ -79,7 +81,8 @@ def choose(
     key = _key(model, workload, recipe, device)
     best = _remembered(key)
     if best is None:
-        best = _measure(model, workload, recipe, split, device, [math.ceil(c / unit) * unit for c in candidates])
+        sizes = [math.ceil(candidate / unit) * unit for candidate in candidates]
+        best = _measure(model, workload, recipe, split, layout, device, sizes)
         _remember(key, best)
     return min(batch_size, max(unit, best // unit * unit))
 
@@ -89,6 +92,7 @@ def _measure(
     workload: Workload,
     recipe: Recipe,
     split: Split,
+    layout: Layout,
     device: torch.device,
     candidates: Sequence[int],
 ) -> int:
@@ -98,7 +102,7 @@ def _measure(
             if size > len(split):
                 break
             try:
-                seconds[size] = _seconds_an_example(model, workload, recipe, split, device, size)
+                seconds[size] = _seconds_an_example(model, workload, recipe, split, layout, device, size)
             except (RuntimeError, MemoryError, InputError) as error:
                 if not isinstance(error, InputError) and not out_of_memory(error):
                     raise
@@ -110,10 +114,16 @@ def _measure(
 
 
 def _seconds_an_example(
-    model: nn.Module, workload: Workload, recipe: Recipe, split: Split, device: torch.device, size: int
+    model: nn.Module,
+    workload: Workload,
+    recipe: Recipe,
+    split: Split,
+    layout: Layout,
+    device: torch.device,
+    size: int,
 ) -> float:
     accumulate = GradientAccumulator(
-        copy.deepcopy(model), workload, recipe, split, device=device, microbatch_size=size, seed=0, smallest=size
+        copy.deepcopy(model), workload, recipe, split, layout, device=device, microbatch_size=size, seed=0, smallest=size
     )
     indices = torch.arange(size, device=device)
     accumulate(0, indices)

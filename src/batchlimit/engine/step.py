@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from batchlimit.config import Recipe
 from batchlimit.data.splits import Split
+from batchlimit.engine.layout import Layout
 from batchlimit.errors import InputError
 from batchlimit.models import randomness
 from batchlimit.workloads.workload import Workload
@@ -45,6 +46,7 @@ class GradientAccumulator:
         workload: Workload,
         recipe: Recipe,
         split: Split,
+        layout: Layout,
         *,
         device: torch.device,
         microbatch_size: int,
@@ -53,7 +55,8 @@ class GradientAccumulator:
     ) -> None:
         self.microbatch_size = microbatch_size
         self._model, self._workload, self._recipe = model, workload, recipe
-        self._split, self._device, self._seed, self._smallest = split, device, seed, smallest
+        self._split, self._layout, self._device = split, layout, device
+        self._seed, self._smallest = seed, smallest
 
     def __call__(self, step: int, indices: Tensor) -> Tensor:
         """Compute the gradient of weight update `step` over `indices` (B,) and return the mean training loss (scalar).
@@ -86,9 +89,9 @@ class GradientAccumulator:
     def _backward(self, step: int, indices: Tensor, start: int, stop: int) -> Tensor:
         inputs, targets = self._split.gather(indices[start:stop])
         with randomness.at(seed=self._seed, step=step, start=start, stop=stop), arithmetic(self._recipe, self._device):
-            outputs = self._model(self._workload.prepare(inputs) if self._workload.prepare else inputs)
+            outputs = self._model(self._layout(inputs))
             loss = self._workload.loss(outputs.float(), targets, label_smoothing=self._recipe.label_smoothing)
-        (loss / len(indices)).backward()
+        torch.autograd.backward(loss / len(indices))
         return loss.detach()
 
     def _halve(self, batch_size: int) -> None:

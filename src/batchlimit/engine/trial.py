@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.config import TrialConfig
+from batchlimit.data.splits import Split
 from batchlimit.engine import microbatch
 from batchlimit.engine.allocator import keep_memory
 from batchlimit.engine.environment import describe
 from batchlimit.engine.evaluate import evaluate
 from batchlimit.engine.examples import Examples, examples_of
 from batchlimit.engine.execution import Execution
+from batchlimit.engine.layout import Layout, choose_layout
 from batchlimit.engine.seeds import derived_seed
 from batchlimit.engine.step import GradientAccumulator
 from batchlimit.engine.stopping import FiniteWatch, hopeless
@@ -40,6 +42,7 @@ class Training:
     examples: Examples
     device: torch.device
     model: nn.Module
+    layout: Layout
     optimizer: torch.optim.Optimizer
     schedule: Callable[[int], float]
     accumulate: GradientAccumulator
@@ -114,6 +117,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
         model = convert_ghost_batch_norm(model, recipe.ghost_batch_size)
     unit = microbatch.granularity(model, config.batch_size)
     model = model.to(device).train()
+    layout = choose_layout(model, workload, examples.train, device)
     optimizer = build_optimizer(
         recipe.updated({"lr": recipe.peak_lr(config.batch_size), "lr_rule": "none"}), model.named_parameters()
     )
@@ -126,6 +130,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
         workload,
         recipe,
         examples.train,
+        layout,
         batch_size=config.batch_size,
         device=device,
         requested=execution.microbatch_size,
@@ -135,6 +140,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
         workload,
         recipe,
         examples.train,
+        layout,
         device=device,
         microbatch_size=size,
         seed=derived_seed(config.seed, "masks"),
@@ -142,7 +148,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
     )
     stream = BatchStream(len(examples.train), config.batch_size, config.seed)
     return Training(
-        config, workload, examples, device, model, optimizer, schedule, accumulate, stream, total_steps
+        config, workload, examples, device, model, layout, optimizer, schedule, accumulate, stream, total_steps
     )
 
 
@@ -200,9 +206,7 @@ def limit_gradient(model: nn.Module, clip_norm: float | None) -> Tensor:
 def measure(training: Training, losses: list[Tensor], lr: float) -> HistoryPoint:
     """Append and return the history point of this moment."""
     with_mode(training.optimizer, train_mode=False)
-    selection = evaluate(
-        training.model, training.workload, training.examples.selection, chunk=training.chunk, device=training.device
-    )
+    selection = scores(training, training.examples.selection)
     with_mode(training.optimizer, train_mode=True)
     point = HistoryPoint(
         step=training.step,
@@ -223,10 +227,14 @@ def final_scores(training: Training) -> tuple[Scores | None, Scores | None]:
     if training.examples.test is training.examples.selection:
         return selection, selection
     with_mode(training.optimizer, train_mode=False)
-    test = evaluate(
-        training.model, training.workload, training.examples.test, chunk=training.chunk, device=training.device
+    return selection, scores(training, training.examples.test)
+
+
+def scores(training: Training, split: Split) -> Scores:
+    """Return the model's scores on `split` now."""
+    return evaluate(
+        training.model, training.workload, split, training.layout, chunk=training.chunk, device=training.device
     )
-    return selection, test
 
 
 def with_mode(optimizer: torch.optim.Optimizer, *, train_mode: bool) -> None:
