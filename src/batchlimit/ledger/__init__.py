@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -79,12 +77,9 @@ class Ledger:
         if writing:
             return cls._filled(str(path), open_file(path, writing=True), writable=True)
         sqlite.check_file(path, writing=False)
-        try:
-            with contextlib.closing(sqlite.connect(path, writing=False)) as connection:
-                connection.execute("SELECT count(*) FROM sqlite_master")
-        except sqlite3.OperationalError:  # a WAL database in a folder that cannot be written to
+        if not sqlite.readable_in_place(path):
             with tempfile.TemporaryDirectory() as folder:
-                copy = sqlite.copy_beside(path, Path(folder))
+                copy = sqlite.copy_into(path, Path(folder))
                 return cls._filled(str(path), open_file(copy, writing=False), writable=False)
         return cls._filled(str(path), open_file(path, writing=False), writable=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import gzip
 import json
 import os
@@ -85,9 +86,9 @@ def write_jsonl(path: Path, records: Iterable[TrialRecord], documents: Documents
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise InputError(f"Cannot write the exported ledger '{path}': {error.strerror}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_jsonl(path: Path) -> tuple[list[TrialRecord], Documents]:

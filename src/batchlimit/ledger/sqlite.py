@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -25,7 +26,7 @@ def check_file(path: Path, *, writing: bool) -> None:
         if writing:
             return
         raise InputError(f"There is no ledger '{path}'.")
-    if not os.access(path, os.W_OK if writing else os.R_OK):
+    if not os.access(path, os.W_OK if writing else os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         raise InputError(f"The ledger '{path}' cannot be {'written' if writing else 'read'}: permission denied.")
     with path.open("rb") as file:
         start = file.read(len(_MAGIC))
@@ -64,11 +65,20 @@ def connect(path: Path, *, writing: bool) -> sqlite3.Connection:
     return connection
 
 
-def copy_beside(path: Path, folder: Path) -> Path:
-    """Copy a database and its write-ahead log into `folder`; return the copy.
+def readable_in_place(path: Path) -> bool:
+    """Return whether SQLite can open the file where it is: a WAL database needs a folder that can be written to."""
+    try:
+        with contextlib.closing(connect(path, writing=False)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        return False
+    except sqlite3.DatabaseError:  # damaged, which no copy mends
+        return True
+    return True
 
-    SQLite cannot read a WAL database from a folder it may not write to; a copy it can.
-    """
+
+def copy_into(path: Path, folder: Path) -> Path:
+    """Copy a database and its write-ahead log into `folder`; return the copy."""
     copy = folder / "ledger.db"
     for suffix in ("", "-wal"):
         source = path.with_name(path.name + suffix)

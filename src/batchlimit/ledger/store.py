@@ -83,11 +83,9 @@ def open_file(path: Path, *, writing: bool) -> Store:
     claim = FileClaim(path) if writing else None
     try:
         with _as_input_error(str(path)):
-            connection = sqlite.connect(path, writing=writing)
-            try:
-                sqlite.check_tables(connection, path)
-            finally:
-                connection.close()
+            if path.exists() and path.stat().st_size > 0:
+                with contextlib.closing(sqlite.connect(path, writing=False)) as connection:
+                    sqlite.check_tables(connection, path)  # before anything is changed in a file of someone else
 
             from sqlalchemy.pool import QueuePool
 

@@ -18,7 +18,8 @@ Cell = tuple[int, ...]
 def grid(space: SearchSpace, told: Told, *, count: int, budget: int, direction: Direction, seed: int) -> list[Proposal]:
     """Return the next points of the grid, nearest to the middle first.
 
-    A grid of more than `budget` points is thinned to a well-spread subset. Metrics are ignored; `seed` only matters for grids of more than 4096 points.
+    A grid of more than `budget` points is thinned to a well-spread subset. Metrics are ignored; `seed` only matters
+    for grids of more than 4096 points.
     """
     values = [dimension.grid() for dimension in space.dimensions]
     names = [dimension.name for dimension in space.dimensions]
