@@ -1,0 +1,104 @@
+"""What a figure is: a question, its data and one or more panels, drawn in a theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from batchlimit.reports.palette import LIGHT, Theme
+from batchlimit.reports.verdict import strict
+
+Cell = str | int | float | bool | None
+Row = dict[str, Cell]
+
+FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+EXPORT_WIDTH = 720
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a report.
+
+    `name` is the stem of its exported files, `title` the question it answers, `caption` how to read it. `rows` is all
+    its data, as its CSV has it. A figure with one panel is as wide as the page; several are laid out side by side.
+    """
+
+    name: str
+    title: str
+    caption: str
+    rows: tuple[Row, ...]
+    panels: tuple[alt.TopLevelMixin, ...]
+    columns: int = 1
+
+    def panel_specs(self) -> list[dict[str, Any]]:
+        """Return a Vega-Lite specification for each panel, without colours of the page: the page chooses the theme."""
+        return [_specification(panel) for panel in self.panels]
+
+    def export_spec(self, theme: Theme = LIGHT) -> dict[str, Any]:
+        """Return one Vega-Lite specification of the whole figure with its title, for SVG, PNG and PDF."""
+        specs = self.panel_specs()
+        datasets: dict[str, Any] = {}
+        schema = specs[0].get("$schema")
+        for spec in specs:
+            datasets |= spec.pop("datasets", {})
+            spec.pop("$schema", None)
+            if spec.get("width") == "container":
+                spec["width"] = EXPORT_WIDTH
+                spec.pop("autosize", None)
+        whole: dict[str, Any] = {
+            "$schema": schema,
+            "title": {"text": self.title, "fontSize": 16, "anchor": "start", "offset": 14},
+            "config": config(theme),
+            "datasets": datasets,
+            "padding": 14,
+        }
+        if len(specs) == 1:
+            return {**specs[0], **whole}
+        return {**whole, "columns": self.columns, "concat": specs, "spacing": 26}
+
+
+def _specification(panel: alt.TopLevelMixin) -> dict[str, Any]:
+    spec: dict[str, Any] = strict(panel.to_dict())
+    spec.pop("config", None)
+    return spec
+
+
+def data(rows: Sequence[Row]) -> alt.InlineData:
+    """Return rows as the inline data of a chart."""
+    return alt.InlineData(values=[dict(row) for row in rows])
+
+
+def config(theme: Theme) -> dict[str, Any]:
+    """Return the Vega-Lite configuration of a theme; marks ask for 'ink', 'muted', 'halo' or 'empty' by style."""
+    return {
+        "background": theme.background,
+        "font": FONT,
+        "view": {"stroke": None},
+        "title": {"color": theme.ink, "subtitleColor": theme.muted, "fontSize": 13, "fontWeight": "bold"},
+        "axis": {
+            "labelColor": theme.ink,
+            "titleColor": theme.ink,
+            "titleFontWeight": "normal",
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "gridColor": theme.grid,
+            "domainColor": theme.muted,
+            "tickColor": theme.muted,
+        },
+        "style": {
+            "ink": {"color": theme.ink},
+            "muted": {"color": theme.muted},
+            "ink-line": {"color": theme.ink},
+            "muted-line": {"color": theme.muted},
+            "halo": {"color": theme.background, "stroke": theme.background, "strokeWidth": 4, "strokeJoin": "round"},
+            "empty": {"color": theme.empty},
+        },
+    }
+
+
+def tick_label(percent: bool) -> str:
+    """Return the Vega expression that writes an axis label of the metric: '98 %', or '0.042'."""
+    return "format(100 * datum.value, '.4~g') + ' %'" if percent else "format(datum.value, '.3~g')"

@@ -1,0 +1,176 @@
+"""The report: one HTML page that works offline, opened from disk, and its figures as files beside it."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from batchlimit.findings import LimitFinding
+from batchlimit.records import TrialRecord
+from batchlimit.reports import quantities, tables, verdict
+from batchlimit.reports.embedding import chart_library, data_uri, embedded_json, integrity
+from batchlimit.reports.export import FORMATS, export
+from batchlimit.reports.figures import cost, heat_maps, learning_curves, regime_map
+from batchlimit.reports.figures.figure import Figure, config
+from batchlimit.reports.folder import check_writable, write_atomically
+from batchlimit.reports.palette import DARK, LIGHT
+
+PAGE = "report.html"
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class ShownFigure:
+    """A figure as the page shows it: its static picture, its charts by key, its files, and what a listener hears."""
+
+    figure: Figure
+    picture: str
+    keys: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    spoken: str
+    wide: bool
+
+
+def write_report(finding: LimitFinding, records: Sequence[TrialRecord], folder: str | Path) -> Path:
+    """Write `report.html` and `figures/*.{svg,png,pdf,csv}` to `folder`; return the path of the page.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    folder = check_writable(folder)
+    check_writable(folder / FIGURES)
+    specs: dict[str, Any] = {}
+    shown = {
+        name: _shown(finding, figure, folder / FIGURES, specs) if figure is not None else None
+        for name, figure in _figures(finding, records).items()
+    }
+    page = _render(finding, records, shown, specs)
+    write_atomically(folder / PAGE, page)
+    return folder / PAGE
+
+
+def _figures(finding: LimitFinding, records: Sequence[TrialRecord]) -> dict[str, Figure | None]:
+    best, every = heat_maps.draw(finding, only_best=True), heat_maps.draw(finding)
+    if best is not None and every is not None and len(best.panels) == len(every.panels):
+        best = None
+    return {
+        "regime_map": regime_map.draw(finding) if finding.by_batch_size or finding.full else None,
+        "tuning_best": best,
+        "tuning": every,
+        "learning_curves": learning_curves.draw(finding, records),
+        "cost": cost.draw(finding),
+    }
+
+
+def _shown(finding: LimitFinding, figure: Figure, folder: Path, specs: dict[str, Any]) -> ShownFigure:
+    picture = data_uri(export(figure, folder))
+    keys = []
+    for place, spec in enumerate(figure.panel_specs()):
+        keys.append(f"{figure.name}-{place}")
+        specs[keys[-1]] = spec
+    wide = figure.panel_specs()[0].get("width") == "container"
+    links = tuple((kind.upper(), f"{FIGURES}/{figure.name}.{kind}") for kind in FORMATS)
+    spoken = regime_map.spoken(finding) if figure.name == "regime-map" else f"{figure.title} {figure.caption}"
+    return ShownFigure(figure, picture, tuple(keys), links, spoken, wide)
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    # Autoescape for every template: what a user named is text, wherever it stands.
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("batchlimit.reports", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _source(name: str) -> str:
+    environment = _templates()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _render(
+    finding: LimitFinding, records: Sequence[TrialRecord], shown: dict[str, ShownFigure | None], specs: dict[str, Any]
+) -> str:
+    percent = quantities.is_percent(finding)
+    scripts = [chart_library(), _source("report.js")]
+    data = {"specs": specs, "themes": {"light": _transparent(config(LIGHT)), "dark": _transparent(config(DARK))}}
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            finding=finding,
+            sentence=verdict.sentence(finding),
+            rests_on=verdict.rests_on(finding),
+            cards=cards(finding),
+            shown=shown,
+            sizes=tables.size_rows(finding),
+            blocks=tables.recipe_blocks(finding),
+            devices=tables.device_rows(finding),
+            environment=tables.environment_rows(finding, records),
+            command=reproduce_command(finding),
+            estimate=functools.partial(quantities.estimate_text, percent=percent),
+            metric=functools.partial(quantities.metric_text, percent=percent, digits=2),
+            count=quantities.count,
+            counted=quantities.counted,
+            large_count=quantities.large_count,
+            span=quantities.span,
+            decisions={"pass": "reaches the target", "fail": "falls short", "undecided": "undecided", None: ""},
+            css=_trusted(_source("report.css")),
+            scripts=[_trusted(script) for script in scripts],
+            policy=" ".join(integrity(script) for script in scripts),
+            data=_trusted(embedded_json(verdict.strict(data))),
+        )
+    )
+
+
+def _trusted(text: str) -> Any:
+    """Mark our own files and escaped JSON as markup; nothing else in a report is."""
+    return jinja2.utils.markupsafe.Markup(text)
+
+
+def _transparent(theme: dict[str, Any]) -> dict[str, Any]:
+    return {**theme, "background": "transparent"}
+
+
+def cards(finding: LimitFinding) -> list[tuple[str, str, str]]:
+    """Return the headline numbers as (number, name, what is known about it); none where there is no verdict."""
+    if finding.problem:
+        return []
+    end, percent, full = finding.dataset_size, quantities.is_percent(finding), finding.full
+    limits = [
+        ("linear scaling holds up to (B_L)", finding.small_up_to),
+        ("best recipe reaches the target up to (B_H)", finding.large_up_to),
+    ]
+    shown = [
+        (
+            quantities.count(limit.value) if limit.value is not None else "undecided" if limit.undecided else "none",
+            name,
+            verdict.boundary_text(limit, end=end),
+        )
+        for name, limit in limits
+    ]
+    if full is not None:
+        best = verdict.reached_by(full)
+        mean = quantities.metric_text(best.metric.mean if best else None, percent=percent)
+        known = f"{best.name}: {quantities.estimate_text(best.metric, percent=percent)}" if best else "not measured"
+        number = "diverged" if best is not None and best.metric.mean is None else mean
+        shown.append((number, f"best {finding.metric_name} at full batch (B_F = {quantities.count(end)})", known))
+    return shown
+
+
+def reproduce_command(finding: LimitFinding) -> str:
+    """Return the command that asks the same question again (its trials are found in the ledger, where it is kept)."""
+    words = ["batchlimit", "find", finding.workload, "--budget", str(finding.budget), "--seeds", str(finding.seeds[0])]
+    words += ["--exhaustive"] if finding.search == "exhaustive" else []
+    words += ["--paper-protocol"] if finding.protocol == "paper" else []
+    return shlex.join(words)

@@ -1,0 +1,63 @@
+"""The colours of every chart: one colour per recipe everywhere, told apart by the colour-blind, on white and on black.
+
+The hues are those of Okabe and Ito (2008), the light ones darkened until each has a contrast of at least 3:1 with both
+page backgrounds (WCAG 2.2, 1.4.11).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+LIGHT_BACKGROUND = "#ffffff"
+DARK_BACKGROUND = "#14171c"
+
+LINEAR = "#d55e00"
+BASELINE = "#7d8590"
+
+_FIXED: dict[str, str] = {
+    "linear scaling": LINEAR,
+    "baseline": BASELINE,
+    "lars": "#009473",
+    "lamb": "#0a7ac4",
+    "momentum": "#b8608f",
+    "adam": "#3d96cf",
+    "adamw": "#8a7fd6",
+    "adagrad": "#a37d00",
+    "rmsprop": "#c2527a",
+}
+_FREE = ("#8f7a3c", "#5f8f2f", "#a868c8", "#2f9298", "#bd6b4b", "#6f83c9")
+
+REGIMES: dict[str, str] = {"small": "#009473", "large": "#0a7ac4", "huge": "#d55e00"}
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The neutral colours of one page: background, text, quieter text, lines of the grid, cells without a value."""
+
+    background: str
+    ink: str
+    muted: str
+    grid: str
+    empty: str
+
+
+LIGHT = Theme(background=LIGHT_BACKGROUND, ink="#1b1f24", muted="#59636e", grid="#e4e7eb", empty="#d0d4da")
+DARK = Theme(background=DARK_BACKGROUND, ink="#e8eaed", muted="#a3acb8", grid="#2b3038", empty="#454c57")
+
+
+def colour(name: str, solver: str | None = None) -> str:
+    """Return the colour of the recipe called `name`: its own, else that of a solver it names, else that of `solver`.
+
+    A name that says nothing gets one of the free colours, always the same.
+    """
+    words = name.lower().replace("_", " ").replace("-", " ")
+    if words in _FIXED:
+        return _FIXED[words]
+    parts = words.replace("+", " ").replace("(", " ").replace(")", " ").split()
+    for part in parts:
+        if part in _FIXED:
+            return _FIXED[part]
+    if solver in _FIXED:
+        return _FIXED[solver]
+    return _FREE[hashlib.sha256(name.encode(errors="replace")).digest()[0] % len(_FREE)]

@@ -1,0 +1,188 @@
+"""The verdict in words and as JSON: for the command line, the page and other programs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from batchlimit.findings import BatchSizeFinding, Boundary, LimitFinding, Measurement
+from batchlimit.reports.quantities import (
+    compared,
+    count,
+    counted,
+    estimate_text,
+    is_percent,
+    large_count,
+    listed,
+    metric_text,
+    span,
+)
+
+
+def all_sizes(finding: LimitFinding) -> list[BatchSizeFinding]:
+    """Return what is known of every batch size, the full batch included, in rising order."""
+    found = {size.batch_size: size for size in finding.by_batch_size}
+    if finding.full is not None:
+        found[finding.full.batch_size] = finding.full
+    return [found[size] for size in sorted(found)]
+
+
+def reached_by(size: BatchSizeFinding) -> Measurement | None:
+    """Return the best that is known at a batch size: its best recipe, or linear scaling where that was enough."""
+    if size.best is not None:
+        return size.best
+    return size.linear if size.linear is not None and size.linear.decision == "pass" else None
+
+
+def sentence(finding: LimitFinding) -> str:
+    """Return the verdict as one plain sentence, or why there is none."""
+    if finding.problem:
+        return f"No verdict for {finding.workload}: {finding.problem.strip().rstrip('.')}."
+    parts = [f"On {finding.workload}, {_linear_clause(finding)}", _recipe_clause(finding)]
+    full = _full_clause(finding)
+    return "; ".join([*parts, full] if full else parts) + "."
+
+
+def _linear_clause(finding: LimitFinding) -> str:
+    boundary = finding.small_up_to
+    if boundary.value is None:
+        if boundary.undecided:
+            return f"it is undecided whether linear LR scaling holds at {_sizes(boundary.undecided)}"
+        return "linear LR scaling holds at no batch size that was tried"
+    return f"linear LR scaling holds up to {_batch(finding, boundary.value)}"
+
+
+def _recipe_clause(finding: LimitFinding) -> str:
+    boundary = finding.large_up_to
+    if boundary.value is None:
+        if boundary.undecided:
+            return f"it is undecided whether any recipe reaches the target at {_sizes(boundary.undecided)}"
+        return "no recipe in the budget reaches the target at any batch size that was tried"
+    size = next((size for size in all_sizes(finding) if size.batch_size == boundary.value), None)
+    best = reached_by(size) if size is not None else None
+    name = f" ({best.name})" if best is not None else ""
+    if boundary.value == finding.small_up_to.value:
+        return "no recipe in the budget reaches the target beyond that"
+    return f"the best recipe found{name} still reaches the target at {_batch(finding, boundary.value, article=False)}"
+
+
+def _full_clause(finding: LimitFinding) -> str:
+    full, baseline = finding.full, finding.baseline
+    if full is None or baseline is None or finding.large_up_to.value == full.batch_size:
+        return ""
+    where = f"at full batch ({count(full.batch_size)})"
+    if full.best is None or full.best.metric.mean is None:
+        return f"{where} every recipe diverges" if full.best is not None else f"{where} nothing was measured"
+    best, target = compared(full.best.metric.mean, baseline.target_metric, percent=is_percent(finding))
+    undecided = ", which is undecided" if full.best.decision == "undecided" else ""
+    return f"{where} the best is {best} against a target of {target}{undecided}"
+
+
+def _batch(finding: LimitFinding, size: int, *, article: bool = True) -> str:
+    if size == finding.dataset_size:
+        return f"the full batch ({count(size)})"
+    return f"a batch of {count(size)}" if article else count(size)
+
+
+def _sizes(sizes: tuple[int, ...]) -> str:
+    return listed([count(size) for size in sizes])
+
+
+def boundary_text(boundary: Boundary, *, end: int) -> str:
+    """Return where a boundary lies: '64 holds, 128 does not'; `end` is the full batch. States what is undecided."""
+    if boundary.value is None:
+        known = "no size tried holds" if boundary.next_fail is not None or not boundary.undecided else "none decided"
+        text = known if boundary.next_fail is None else f"{known}, {count(boundary.next_fail)} fails"
+    elif boundary.value >= end:
+        text = "holds up to the full batch"
+    elif boundary.next_fail is None:
+        text = f"{count(boundary.value)} holds, no larger size is known to fail"
+    else:
+        text = f"{count(boundary.value)} holds, {count(boundary.next_fail)} does not"
+    return f"{text}; undecided: {_sizes(boundary.undecided)}" if boundary.undecided else text
+
+
+def summary_lines(finding: LimitFinding) -> list[str]:
+    """Return the lines below the verdict: the baseline, where the boundaries lie, what it rests on, the cost."""
+    lines = []
+    percent, baseline = is_percent(finding), finding.baseline
+    if baseline is not None:
+        target = metric_text(baseline.target_metric, percent=percent, digits=2)
+        least = "at least" if finding.metric_direction == "up" else "at most"
+        lines.append(
+            f"Baseline: batch {count(baseline.batch_size)} for {finding.training_budget}, {finding.metric_name} "
+            f"{estimate_text(baseline.metric, percent=percent)}; the target is {least} {target}."
+        )
+    if not finding.problem:
+        lines.append(f"Linear LR scaling: {boundary_text(finding.small_up_to, end=finding.dataset_size)}.")
+        lines.append(f"Best recipe: {boundary_text(finding.large_up_to, end=finding.dataset_size)}.")
+    lines += rests_on(finding)
+    cost = finding.cost
+    lines.append(
+        f"Cost: {counted(cost.trials, 'trial')}, {large_count(cost.samples)} training examples, "
+        f"{span(cost.seconds)} of compute."
+    )
+    return lines
+
+
+def rests_on(finding: LimitFinding) -> list[str]:
+    """Return what the verdict depends on: seeds, techniques, budget, search and its assumptions."""
+    low, high = finding.seeds
+    seeds = f"{low} to {high} seeds" if low != high else counted(low, "seed")
+    lines = [
+        f"Decided by 95 % confidence intervals over {seeds} for each verdict.",
+        f"It rests on the '{finding.techniques}' techniques: {counted(len(finding.recipes), 'recipe')} tried "
+        f"({', '.join(finding.recipes) or 'none'}), each tuned with {counted(finding.budget, 'trial')} ({finding.tuner}) "
+        "at each batch size; another recipe or a larger budget may reach further.",
+    ]
+    if finding.search == "adaptive":
+        lines.append(
+            "The search was adaptive: it skipped batch sizes on the assumption that success is monotone (what holds at "
+            "one batch size holds at every smaller one); --exhaustive measures every size."
+        )
+    if finding.protocol == "paper":
+        lines.append("Paper protocol: recipes were selected on the test split, which flatters them.")
+    return lines
+
+
+def as_json(finding: LimitFinding, report_path: str | Path | None) -> dict[str, Any]:
+    """Return what `batchlimit find --json` prints: strict JSON values only, None where nothing finite is known."""
+    small, large = finding.small_up_to, finding.large_up_to
+    content = {
+        "workload": finding.workload,
+        "verdict": sentence(finding),
+        "problem": finding.problem or None,
+        "metric": {"name": finding.metric_name, "direction": finding.metric_direction},
+        "dataset_size": finding.dataset_size,
+        "training_budget": finding.training_budget,
+        "protocol": finding.protocol,
+        "search": finding.search,
+        "techniques": finding.techniques,
+        "recipes": list(finding.recipes),
+        "tuning": {"tuner": finding.tuner, "budget": finding.budget},
+        "seeds": list(finding.seeds),
+        "baseline": finding.baseline.model_dump(mode="json") if finding.baseline is not None else {},
+        "small_up_to": small.value,
+        "small_up_to_interval": [small.value, small.next_fail],
+        "large_up_to": large.value,
+        "large_up_to_interval": [large.value, large.next_fail],
+        "undecided": {"small": list(small.undecided), "large": list(large.undecided)},
+        "full": finding.full.model_dump(mode="json") if finding.full is not None else None,
+        "by_batch_size": [size.model_dump(mode="json") for size in all_sizes(finding)],
+        "cost": finding.cost.model_dump(mode="json"),
+        "environment": dict(finding.environment),
+        "report": str(report_path) if report_path is not None else None,
+    }
+    return {name: strict(value) for name, value in content.items()}
+
+
+def strict(value: Any) -> Any:
+    """Return `value` with every NaN and infinity, however deep, as None: neither is JSON."""
+    if isinstance(value, dict):
+        return {str(name): strict(below) for name, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(below) for below in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
