@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+import pydantic
+
 import batchlimit
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,7 +20,7 @@ release = version = batchlimit.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "results/**/*.jsonl.gz"]
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -42,12 +44,22 @@ def escape_plain_text(app, what, name, obj, options, lines):
 
 
 def skip_foreign(app, what, name, obj, skip, options):
-    """Leave out another package's functions where they are a field's default; None leaves the choice to Sphinx."""
-    return True if inspect.isfunction(obj) and not obj.__module__.startswith("batchlimit") else None
+    """Leave out what other packages bring in (a field's default, pydantic's own settings); None leaves it to Sphinx."""
+    foreign = inspect.isfunction(obj) and not obj.__module__.startswith("batchlimit")
+    return True if foreign or name == "model_config" else None
+
+
+def plain_fields(app, what, name, obj, options, signature, returned):
+    """Show a configuration's fields as name=default: their types and bounds are on the page of settings."""
+    if not (inspect.isclass(obj) and issubclass(obj, pydantic.BaseModel)):
+        return None
+    fields = [key if field.is_required() else f"{key}=..." for key, field in obj.model_fields.items()]
+    return f"(*, {', '.join(fields)})" if fields else "", None
 
 
 def setup(app):
     """Write the generated pages before Sphinx looks for pages, and read docstrings as plain text."""
     generate.write(Path(app.srcdir) / "reference" / "generated")
     app.connect("autodoc-process-docstring", escape_plain_text, priority=100)
+    app.connect("autodoc-process-signature", plain_fields)
     app.connect("autodoc-skip-member", skip_foreign)

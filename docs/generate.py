@@ -127,11 +127,13 @@ def module_page(name: str) -> str:
         )
     if members == [name] and hasattr(module, "__path__") and not _defines_something(module):
         return ""
-    directives = [
-        f"\n## {member}\n\n```{{eval-rst}}\n.. automodule:: {member}\n   :members:\n   :ignore-module-all:\n```\n"
-        for member in members
-    ]
-    return f"# {name}\n" + "".join(directives)
+    sections = []
+    for member in members:
+        heading = f"{'#' if member == name else '##'} {member}"
+        sections.append(
+            f"{heading}\n\n```{{eval-rst}}\n.. automodule:: {member}\n   :members:\n   :ignore-module-all:\n```\n"
+        )
+    return "\n".join(sections)
 
 
 def _defines_something(module) -> bool:
