@@ -75,11 +75,11 @@ class _GhostBatchNorm(_BatchNorm):
         if self.momentum is None:
             # The plain average of all groups so far.
             weights = 1.0 / (self.num_batches_tracked + groups).expand(groups).to(means.dtype)
-            kept = 1.0 - weights.sum()
+            kept = float(1.0 - weights.sum())
         else:
             ages = torch.arange(groups - 1, -1, -1, dtype=means.dtype, device=means.device)
             weights = self.momentum * (1.0 - self.momentum) ** ages
-            kept = torch.as_tensor((1.0 - self.momentum) ** groups)
+            kept = (1.0 - self.momentum) ** groups
         self.running_mean.mul_(kept).add_(weights @ means)
         self.running_var.mul_(kept).add_(weights @ variances)
         self.num_batches_tracked.add_(groups)
