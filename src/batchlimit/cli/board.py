@@ -12,7 +12,6 @@ from rich.text import Text
 from batchlimit.cli.conclusion import DECISION_COLOURS, plus_minus
 from batchlimit.findings import BatchSizeFinding, LimitFinding
 from batchlimit.reports.quantities import count, counted, metric_text, span
-from batchlimit.tuning.statistics import estimate
 
 if TYPE_CHECKING:
     from batchlimit.records import TrialRecord
@@ -48,10 +47,14 @@ class Stage:
 
 @dataclass
 class Board:
-    """All stages of a search in order, fed with events; `percent` and `direction` are the metric's."""
+    """All stages of a search in order, fed with events.
 
-    percent: bool
+    `percent` and `direction` are the metric's; `note` is what goes on besides trials (loading, drawing the report).
+    """
+
+    percent: bool = False
     direction: str = "up"
+    note: str = "loading"
     stages: list[Stage] = field(default_factory=list)
     known: dict[int, BatchSizeFinding] = field(default_factory=dict)
     done: int = 0
@@ -65,6 +68,7 @@ class Board:
         if not self.stages or self.stages[-1].purpose != event.purpose:
             ended = self.stages[-1] if self.stages else None
             self.stages.append(Stage(event.purpose, event.config.batch_size))
+        self.note = ""
         self.done, self.expected, self.seconds_left = event.done, event.expected, event.seconds_left
         stage = self.stages[-1]
         if event.record is not None:
@@ -86,6 +90,9 @@ class Board:
                 return "nothing completed" if stage.records else ""
             best = max(values) if self.direction == "up" else min(values)
             return f"best {metric_text(best, percent=self.percent, digits=2)} on selection"
+        # Brings scipy, which takes a while to load: not before there is something to show.
+        from batchlimit.tuning.statistics import estimate
+
         values = _test_metrics(stage.records)
         lost = len(stage.records) - len(values)
         if not values:
@@ -103,8 +110,8 @@ class Board:
 
     def status(self) -> str:
         """Return the progress line: what is running, trials done, time left."""
-        if not self.stages:
-            return "starting"
+        if self.note or not self.stages:
+            return self.note
         parts = [self.stages[-1].purpose, _trials(self.done, self.expected)]
         if self.reused:
             parts.append(f"{self.reused} from the ledger")

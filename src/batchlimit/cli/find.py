@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED, resumable
-from batchlimit.cli.layers import toml_value
-from batchlimit.cli.places import places
+from batchlimit.cli.layers import Layers, toml_value
+from batchlimit.cli.places import Places, places
+from batchlimit.cli.searching import SearchProgress
+
+if TYPE_CHECKING:
+    from batchlimit.findings import LimitFinding
 
 
 def find(
@@ -97,37 +102,47 @@ def find(
     run_options = o.run_options(layers)
     where = places(workload, run_options.out, run_options.ledger)
 
+    message = f"Finished trials are in {where.shown}; the same command goes on from there"
+    with SearchProgress(quiet=quiet) as progress, resumable(message):
+        finding, page = _search(workload, layers, run_options, where, progress)
     from batchlimit.cli.conclusion import as_object, conclude
-    from batchlimit.cli.searching import SearchProgress
-    from batchlimit.reports.folder import check_writable
-    from batchlimit.tuning.question import FindSettings
 
-    settings = layers.build(FindSettings, also=o.RunOptions.model_fields)
-    from batchlimit.api import find_limit
-    from batchlimit.ledger import Ledger
-    from batchlimit.reports.page import write_report
-    from batchlimit.workloads.resolve import resolve
-
-    resolved = resolve(workload)
-    layers.check_changes("baseline", resolved.baseline, also=("batch_size",))
-    check_writable(where.out)
-    metric = resolved.metric
-    with resumable(f"Finished trials are in {where.shown}; the same command goes on from there"):
-        with SearchProgress(percent=metric.percent, direction=metric.direction, quiet=quiet) as progress:
-            finding = find_limit(
-                workload,
-                settings=settings,
-                ledger=where.ledger,
-                jobs=run_options.jobs,
-                execution=o.execution(run_options),
-                on_event=progress.event,
-                on_finding=progress.finding,
-            )
-        with Ledger.open(where.ledger, create=False) as kept:
-            page = write_report(finding, kept.records(), where.out)
     if as_json:
         print(as_object(finding, ledger=where.shown, report=page))
     else:
         conclude(finding, ledger=where.shown, report=page)
     if finding.problem:
         raise typer.Exit(RUN_FAILED)
+
+
+def _search(
+    workload: str, layers: Layers, run_options: o.RunOptions, where: Places, progress: SearchProgress
+) -> tuple[LimitFinding, Path]:
+    """Check everything that can be checked, search, and write the report."""
+    from batchlimit.tuning.question import FindSettings
+
+    settings = layers.build(FindSettings, also=o.RunOptions.model_fields)
+
+    from batchlimit.api import find_limit
+    from batchlimit.ledger import Ledger
+    from batchlimit.reports.folder import check_writable
+    from batchlimit.workloads.resolve import resolve
+
+    resolved = resolve(workload)
+    layers.check_changes("baseline", resolved.baseline, also=("batch_size",))
+    check_writable(where.out)
+    progress.metric(resolved.metric)
+    finding = find_limit(
+        workload,
+        settings=settings,
+        ledger=where.ledger,
+        jobs=run_options.jobs,
+        execution=o.execution(run_options),
+        on_event=progress.event,
+        on_finding=progress.finding,
+    )
+    progress.note("drawing the report")
+    from batchlimit.reports.page import write_report
+
+    with Ledger.open(where.ledger, create=False) as kept:
+        return finding, write_report(finding, kept.records(), where.out)

@@ -16,13 +16,14 @@ from batchlimit.cli.board import Board
 if TYPE_CHECKING:
     from batchlimit.findings import LimitFinding
     from batchlimit.tuning.driver import Event
+    from batchlimit.workloads.workload import Metric
 
 
 class SearchProgress:
     """Shows the events of a search while it is entered; leaves the terminal as it was."""
 
-    def __init__(self, *, percent: bool, direction: str = "up", quiet: bool = False) -> None:
-        self._board = Board(percent=percent, direction=direction)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._board = Board()
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
         self._spinner = Spinner("dots")
         # The live display draws from a thread of its own while events change the board.
@@ -44,6 +45,16 @@ class SearchProgress:
         elif self._board.stages and error is None:
             self._say(self._board.line(self._board.stages[-1]))
 
+    def metric(self, metric: Metric) -> None:
+        """Say how the workload's metric is to be shown, once it is known."""
+        with self._lock:
+            self._board.percent, self._board.direction = metric.percent, metric.direction
+
+    def note(self, text: str) -> None:
+        """Show what goes on besides trials."""
+        with self._lock:
+            self._board.note = text
+
     def event(self, event: Event) -> None:
         """Show one event of the driver."""
         with self._lock:
@@ -62,6 +73,6 @@ class SearchProgress:
     def _draw(self) -> Group:
         with self._lock:
             status = Text(self._board.status(), overflow="ellipsis", no_wrap=True)
-            table = self._board.table()
+            table = self._board.table() if self._board.stages else None
         self._spinner.update(text=status)
-        return Group(table, Text(""), self._spinner)
+        return Group(table, Text(""), self._spinner) if table is not None else Group(self._spinner)

@@ -13,7 +13,9 @@ from rich.text import Text
 
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED, resumable
-from batchlimit.cli.places import places
+from batchlimit.cli.layers import Layers
+from batchlimit.cli.places import Places, places
+from batchlimit.cli.searching import SearchProgress
 
 if TYPE_CHECKING:
     from batchlimit.findings import TuneFinding
@@ -88,30 +90,9 @@ def tune(
     if isinstance(layers.data.get("space"), dict):
         layers.data["space"] = flattened(layers.data["space"])
 
-    from batchlimit.api import tune as tune_recipe
-    from batchlimit.cli.searching import SearchProgress
-    from batchlimit.reports.folder import check_writable
-    from batchlimit.tuning.single import TuneSettings
-    from batchlimit.workloads.resolve import resolve
-
-    settings = layers.build(TuneSettings, also=o.RunOptions.model_fields)
-    resolved = resolve(workload)
-    layers.check_changes("recipe", resolved.baseline)
-    check_writable(where.out)
     message = f"Finished trials are in {where.shown}; the same command goes on from there"
-    metric = resolved.metric
-    with (
-        resumable(message),
-        SearchProgress(percent=metric.percent, direction=metric.direction, quiet=quiet) as progress,
-    ):
-        finding = tune_recipe(
-            workload,
-            settings=settings,
-            ledger=where.ledger,
-            jobs=run_options.jobs,
-            execution=o.execution(run_options),
-            on_event=progress.event,
-        )
+    with SearchProgress(quiet=quiet) as progress, resumable(message):
+        finding = _tune(workload, layers, run_options, where, progress)
     recipe = _write_recipe(finding, where.out)
     if as_json:
         shown = finding.model_dump(mode="json")
@@ -120,6 +101,30 @@ def tune(
         _show(finding, where.shown, recipe)
     if finding.problem:
         raise typer.Exit(RUN_FAILED)
+
+
+def _tune(
+    workload: str, layers: Layers, run_options: o.RunOptions, where: Places, progress: SearchProgress
+) -> TuneFinding:
+    """Check everything that can be checked, and tune."""
+    from batchlimit.api import tune as tune_recipe
+    from batchlimit.reports.folder import check_writable
+    from batchlimit.tuning.single import TuneSettings
+    from batchlimit.workloads.resolve import resolve
+
+    settings = layers.build(TuneSettings, also=o.RunOptions.model_fields)
+    resolved = resolve(workload)
+    layers.check_changes("recipe", resolved.baseline)
+    check_writable(where.out)
+    progress.metric(resolved.metric)
+    return tune_recipe(
+        workload,
+        settings=settings,
+        ledger=where.ledger,
+        jobs=run_options.jobs,
+        execution=o.execution(run_options),
+        on_event=progress.event,
+    )
 
 
 def flattened(space: dict[str, Any], prefix: str = "") -> dict[str, Any]:
