@@ -211,7 +211,7 @@ def digits_finding(**changes: Any) -> LimitFinding:
 
 
 def loss_finding() -> LimitFinding:
-    """A workload whose metric is a loss (less is better): B_L = 32, everything reaches the target up to the full batch."""
+    """A workload whose metric is a loss (less is better): B_L = 32, adamw reaches the target up to the full batch."""
     base = estimate([0.041, 0.043, 0.042, 0.0415, 0.0425])
     linear = {16: 0.0421, 32: 0.0424, 64: 0.049, 128: 0.09, 442: 0.31}
     best = {64: 0.0418, 128: 0.042, 442: 0.0422}
@@ -225,7 +225,9 @@ def loss_finding() -> LimitFinding:
             ),
             best=None
             if size not in best
-            else measurement("adamw", size, Recipe(solver="adamw", lr=0.01), best[size], decision="pass", spread=0.0002),
+            else measurement(
+                "adamw", size, Recipe(solver="adamw", lr=0.01), best[size], decision="pass", spread=0.0002
+            ),
             trials=5,
             samples=5 * 442 * 30,
         )
@@ -255,7 +257,7 @@ def loss_finding() -> LimitFinding:
 def problem_finding() -> LimitFinding:
     """Every trial of the baseline diverged: there is nothing to compare with."""
     return digits_finding(
-        problem="every baseline trial diverged (5 of 5 seeds: the loss is not finite at step 1); lower the learning rate",
+        problem="every baseline trial diverged (5 of 5; the loss is not finite at step 1); lower the LR",
         baseline=BaselineFinding(batch_size=16, recipe=Recipe(lr=1e9), metric=Estimate(n=5), loss=Estimate(n=5)),
         small_up_to=Boundary(),
         large_up_to=Boundary(),
@@ -334,9 +336,11 @@ def records_of(finding: LimitFinding, *, reason: str = "the loss is not finite a
         base = finding.baseline
         wanted.append((base.batch_size, base.recipe, base.metric.n, list(base.metrics)))
     for size in finding.by_batch_size:
-        for measured in (size.linear, size.best):
-            if measured is not None:
-                wanted.append((size.batch_size, measured.recipe, measured.seeds, list(measured.metrics)))
+        wanted += [
+            (size.batch_size, measured.recipe, measured.seeds, list(measured.metrics))
+            for measured in (size.linear, size.best)
+            if measured is not None
+        ]
     records = []
     for batch_size, recipe, seeds, metrics in wanted:
         for seed in range(seeds):

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from batchlimit.findings import LimitFinding
 from batchlimit.records import TrialRecord
 from batchlimit.reports import quantities, tables, verdict
 from batchlimit.reports.embedding import chart_library, data_uri, embedded_json, integrity
 from batchlimit.reports.export import FORMATS, export
-from batchlimit.reports.figures import cost, heat_maps, learning_curves, regime_map
+from batchlimit.reports.figures import cost, heat_maps, learning_curves, regime_map, regimes
 from batchlimit.reports.figures.figure import Figure, config
 from batchlimit.reports.folder import check_writable, write_atomically
 from batchlimit.reports.palette import DARK, LIGHT
@@ -71,12 +72,12 @@ def _figures(finding: LimitFinding, records: Sequence[TrialRecord]) -> dict[str,
 def _shown(finding: LimitFinding, figure: Figure, folder: Path, specs: dict[str, Any]) -> ShownFigure:
     picture = data_uri(export(figure, folder))
     keys = []
-    for place, spec in enumerate(figure.panel_specs()):
+    for place, spec in enumerate(figure.panel_specs):
         keys.append(f"{figure.name}-{place}")
         specs[keys[-1]] = spec
-    wide = figure.panel_specs()[0].get("width") == "container"
+    wide = figure.panel_specs[0].get("width") == "container"
     links = tuple((kind.upper(), f"{FIGURES}/{figure.name}.{kind}") for kind in FORMATS)
-    spoken = regime_map.spoken(finding) if figure.name == "regime-map" else f"{figure.title} {figure.caption}"
+    spoken = regimes.spoken(finding) if figure.name == "regime-map" else f"{figure.title} {figure.caption}"
     return ShownFigure(figure, picture, tuple(keys), links, spoken, wide)
 
 
@@ -133,9 +134,9 @@ def _render(
     )
 
 
-def _trusted(text: str) -> Any:
+def _trusted(text: str) -> Markup:
     """Mark our own files and escaped JSON as markup; nothing else in a report is."""
-    return jinja2.utils.markupsafe.Markup(text)
+    return Markup(text)
 
 
 def _transparent(theme: dict[str, Any]) -> dict[str, Any]:

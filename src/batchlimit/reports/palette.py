@@ -17,6 +17,7 @@ BASELINE = "#7d8590"
 
 _FIXED: dict[str, str] = {
     "linear scaling": LINEAR,
+    "linear": LINEAR,
     "baseline": BASELINE,
     "lars": "#009473",
     "lamb": "#0a7ac4",

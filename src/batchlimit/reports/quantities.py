@@ -39,7 +39,7 @@ def estimate_text(estimate: Estimate | None, *, percent: bool) -> str:
     if estimate is None:
         return "–"
     if estimate.mean is None:
-        return f"no finite value (n = {estimate.n})"
+        return "no finite value"
     mean = metric_text(estimate.mean, percent=percent, digits=2)
     if estimate.low is None or estimate.high is None:
         return f"{mean} (n = {estimate.n})"

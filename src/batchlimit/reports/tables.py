@@ -135,7 +135,9 @@ def environment_rows(finding: LimitFinding, records: Sequence[TrialRecord]) -> l
             values = seen.setdefault(name, [])
             if value is not None and str(value) not in values:
                 values.append(str(value))
-    rows = [(name, ", ".join(values[:6]) + (" …" if len(values) > 6 else "")) for name, values in seen.items() if values]
+    rows = [
+        (name, ", ".join(values[:6]) + (" …" if len(values) > 6 else "")) for name, values in seen.items() if values
+    ]
     started = sorted(record.started for record in records if record.started)
     if started:
         rows.append(("first trial", started[0]))

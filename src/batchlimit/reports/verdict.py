@@ -50,7 +50,7 @@ def _linear_clause(finding: LimitFinding) -> str:
         if boundary.undecided:
             return f"it is undecided whether linear LR scaling holds at {_sizes(boundary.undecided)}"
         return "linear LR scaling holds at no batch size that was tried"
-    return f"linear LR scaling holds up to {_batch(finding, boundary.value)}"
+    return f"linear LR scaling holds up to {_batch(finding, boundary.value)}{_unsure(boundary)}"
 
 
 def _recipe_clause(finding: LimitFinding) -> str:
@@ -62,9 +62,18 @@ def _recipe_clause(finding: LimitFinding) -> str:
     size = next((size for size in all_sizes(finding) if size.batch_size == boundary.value), None)
     best = reached_by(size) if size is not None else None
     name = f" ({best.name})" if best is not None else ""
+    unsure = _unsure(boundary)
+    if boundary.value >= finding.dataset_size and boundary.value == finding.small_up_to.value:
+        return "so no other recipe was needed"
     if boundary.value == finding.small_up_to.value:
-        return "no recipe in the budget reaches the target beyond that"
-    return f"the best recipe found{name} still reaches the target at {_batch(finding, boundary.value, article=False)}"
+        return f"no recipe in the budget is known to reach the target beyond that{unsure}"
+    where = _batch(finding, boundary.value, article=False)
+    return f"the best recipe found{name} still reaches the target at {where}{unsure}"
+
+
+def _unsure(boundary: Boundary) -> str:
+    above = tuple(size for size in boundary.undecided if size > (boundary.value or 0))
+    return f" (undecided at {_sizes(above)})" if above else ""
 
 
 def _full_clause(finding: LimitFinding) -> str:
@@ -133,8 +142,8 @@ def rests_on(finding: LimitFinding) -> list[str]:
     lines = [
         f"Decided by 95 % confidence intervals over {seeds} for each verdict.",
         f"It rests on the '{finding.techniques}' techniques: {counted(len(finding.recipes), 'recipe')} tried "
-        f"({', '.join(finding.recipes) or 'none'}), each tuned with {counted(finding.budget, 'trial')} ({finding.tuner}) "
-        "at each batch size; another recipe or a larger budget may reach further.",
+        f"({', '.join(finding.recipes) or 'none'}), each tuned with {counted(finding.budget, 'trial')} "
+        f"({finding.tuner}) at each batch size; another recipe or a larger budget may reach further.",
     ]
     if finding.search == "adaptive":
         lines.append(

@@ -1,1 +1,1 @@
-"""The figures of reports: each a data function (plain rows, what tests assert on) and a thin function that draws them."""
+"""The figures of reports: each a data function (plain rows, what tests assert on) and a thin one that draws them."""

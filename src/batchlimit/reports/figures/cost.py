@@ -60,11 +60,11 @@ def _panel(rows: list[Row], title: str) -> alt.TopLevelMixin:
     y = alt.Y("what:N", sort=None, title=None, axis=alt.Axis(domain=False, ticks=False, labelLimit=130))
     # Room on the right for the number at the end of the longest bar.
     x = alt.X("amount:Q", axis=None, scale=alt.Scale(domain=[0, largest * 1.35 or 1]))
-    base = alt.Chart(data(shown)).encode(x=x, y=y, tooltip=[alt.Tooltip("what:N"), alt.Tooltip("amount:Q", format=",d")])
-    return (
-        alt.layer(
-            base.mark_bar(color=_BAR, height=16), base.mark_text(style="ink", align="left", dx=5).encode(text="label:N")
-        )
-        .properties(width=190, height=26 * len(rows), title=alt.TitleParams(title, anchor="start", fontSize=13))
-        .resolve_scale(x="shared")
+    base = alt.Chart(data(shown)).encode(
+        x=x, y=y, tooltip=[alt.Tooltip("what:N"), alt.Tooltip("amount:Q", format=",d")]
+    )
+    bars = base.mark_bar(color=_BAR, height=16)
+    numbers = base.mark_text(style="ink", align="left", dx=5).encode(text="label:N")
+    return alt.layer(bars, numbers, title=alt.TitleParams(title, anchor="start", fontSize=13)).properties(
+        width=190, height=26 * len(rows)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +34,14 @@ class Figure:
     panels: tuple[alt.TopLevelMixin, ...]
     columns: int = 1
 
-    def panel_specs(self) -> list[dict[str, Any]]:
-        """Return a Vega-Lite specification for each panel, without colours of the page: the page chooses the theme."""
-        return [_specification(panel) for panel in self.panels]
+    @functools.cached_property
+    def panel_specs(self) -> tuple[dict[str, Any], ...]:
+        """A Vega-Lite specification for each panel, without colours of the page: the page chooses the theme."""
+        return tuple(_specification(panel) for panel in self.panels)
 
     def export_spec(self, theme: Theme = LIGHT) -> dict[str, Any]:
         """Return one Vega-Lite specification of the whole figure with its title, for SVG, PNG and PDF."""
-        specs = self.panel_specs()
+        specs = [dict(spec) for spec in self.panel_specs]
         datasets: dict[str, Any] = {}
         schema = specs[0].get("$schema")
         for spec in specs:

@@ -15,7 +15,7 @@ _TEXT_CELLS = 12
 
 
 def cells(finding: LimitFinding, *, only_best: bool = False) -> list[Row]:
-    """Return one row for each (recipe, batch size, LR, warmup): the best metric there, and whether it is the panel's best.
+    """Return one row for each (recipe, batch size, LR, warmup): the best metric there; `best` marks its panel's best.
 
     Trials that share LR and warmup (other fields differ) share a cell, and the best of them counts. With `only_best`
     only the best recipe of each batch size is returned, where it was tuned.
@@ -74,8 +74,9 @@ def draw(finding: LimitFinding, *, only_best: bool = False) -> Figure | None:
         name="tuning-best" if only_best else "tuning",
         title=f"Which learning rates and warmups work{' for the best recipes' if only_best else ''}?",
         caption=(
-            f"{finding.metric_name} on the selection split, a panel for each batch size and recipe; darker is better, "
-            "one scale for all. Framed: the best of its panel. Grey: diverged or stopped early."
+            f"Selection metric ({finding.metric_name}, on the split that tuning selects by), a panel for each batch "
+            "size and recipe; darker is better, on one scale for all. Framed: the best of its panel. Grey: diverged "
+            "or stopped early."
         ),
         rows=tuple(rows),
         panels=panels,
@@ -84,7 +85,7 @@ def draw(finding: LimitFinding, *, only_best: bool = False) -> Figure | None:
 
 
 def _domain(finding: LimitFinding, values: list[float]) -> tuple[float, float]:
-    """Return the worst and best metric of the colour scale; hopeless values beyond ten allowed losses are one colour."""
+    """Return the worst and best metric of the colour scale; all that is hopeless has one colour."""
     if not values:
         return (0.0, 1.0)
     low, high = values[0], values[-1]

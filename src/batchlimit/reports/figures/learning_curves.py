@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import altair as alt
@@ -91,9 +90,9 @@ def draw(finding: LimitFinding, records: Sequence[TrialRecord]) -> Figure | None
         name="learning-curves",
         title="How does training go at each batch size?",
         caption=(
-            f"{finding.metric_name} on the selection split after each epoch: the mean over seeds, shaded from the worst "
-            "to the best seed. Grey, in every panel: the baseline. Dashed: the target of the test split. A cross: every "
-            "seed diverged there."
+            f"Selection metric ({finding.metric_name}, on the split that tuning selects by) after each epoch: the mean "
+            "over seeds, shaded from the worst to the best seed. Grey, in every panel: the baseline. Dashed: the "
+            "target of the test split. A cross: every seed diverged there."
         ),
         rows=tuple(rows),
         panels=panels,
@@ -121,7 +120,12 @@ def _panel(
 ) -> alt.TopLevelMixin:
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(grid=False, tickCount=5))
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
-    y = alt.Y("metric:Q", title=finding.metric_name, scale=scale, axis=alt.Axis(labelExpr=tick_label(is_percent(finding)), tickCount=4))
+    y = alt.Y(
+        "metric:Q",
+        title=finding.metric_name,
+        scale=scale,
+        axis=alt.Axis(labelExpr=tick_label(is_percent(finding)), tickCount=4),
+    )
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("recipe", "batch_size", "epoch", "seeds")]
     tooltip.append(alt.Tooltip("metric:Q", format=".4~f", title="mean"))
     layers = []
@@ -131,9 +135,11 @@ def _panel(
             area = base.mark_area(clip=True, opacity=0.2, color=tint)
             layers.append(area.encode(x=x, y=alt.Y("least:Q", scale=scale), y2="greatest:Q"))
             layers.append(base.mark_line(clip=True, color=tint, strokeWidth=2).encode(x=x, y=y, tooltip=tooltip))
-    ended = [{**row, "metric": _within(row["metric"], domain)} for row in itertools.chain(rows) if row["ended"]]
+    ended = [{**row, "metric": _within(row["metric"], domain)} for row in rows if row["ended"]]
     if ended:
-        mark = alt.Chart(data(ended)).mark_point(shape="cross", angle=45, size=140, filled=True, color=_tint(rows), opacity=1)
+        mark = alt.Chart(data(ended)).mark_point(
+            shape="cross", angle=45, size=140, filled=True, color=_tint(rows), opacity=1
+        )
         layers.append(mark.encode(x=x, y=y, tooltip=tooltip))
     target = finding.baseline.target_metric if finding.baseline is not None else None
     if target is not None:
@@ -145,12 +151,14 @@ def _panel(
 
 
 def _names(finding: LimitFinding, baseline: list[Row], rows: list[Row]) -> list[alt.Chart]:
-    """Return the names of the two curves in the corner that curves leave free: right, on the side where metrics are bad."""
+    """Return the names of the curves, in the corner that curves leave free: right, where metrics are bad."""
     layers = []
     edge = _HEIGHT - 24 if finding.metric_direction == "up" else 10
     for place, series in enumerate(series for series in (rows, baseline) if series):
         tint = BASELINE if series is baseline else _tint(rows)
-        mark = alt.Chart(data([{"text": series[0]["recipe"]}])).mark_text(align="right", color=tint, fontSize=12, limit=150)
+        mark = alt.Chart(data([{"text": series[0]["recipe"]}])).mark_text(
+            align="right", color=tint, fontSize=12, limit=150
+        )
         layers.append(mark.encode(x=alt.value(_WIDTH - 4), y=alt.value(edge + 15 * place), text="text:N"))
     return layers
 
