@@ -144,7 +144,9 @@ def test_a_claim_through_another_name_of_the_file_is_seen(path: Path, tmp_path: 
 
 
 def test_a_killed_driver_leaves_no_claim(path: Path) -> None:
-    code = "import sys, time, batchlimit.ledger as l\nheld = l.Ledger.open(sys.argv[1]); print(1, flush=True); time.sleep(9)"
+    code = (
+        "import sys, time, batchlimit.ledger as l\nx = l.Ledger.open(sys.argv[1]); print(1, flush=True); time.sleep(9)"
+    )
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "1\n"
@@ -234,7 +236,7 @@ def test_a_read_only_file_in_a_read_only_folder_is_read(unprivileged: Path) -> N
 def test_an_unwritable_folder_is_refused(unprivileged: Path) -> None:
     unprivileged.chmod(stat.S_IRUSR | stat.S_IXUSR)
     lower_privileges(unprivileged)
-    with pytest.raises(InputError, match="Cannot write the ledger .*Permission denied"):
+    with pytest.raises(InputError, match=r"Cannot write the ledger .*Permission denied"):
         Ledger.open(unprivileged / "ledger.db")
 
 
