@@ -30,3 +30,12 @@ def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
     """Raise an `InputError` unless `value` is one of `choices`."""
     if value not in choices:
         raise unknown_name(f"value of {option}", str(value), choices)
+
+
+def check_bounds(solver: str, lower: float, upper: float | None) -> None:
+    """Raise an `InputError` unless 0 <= lower <= upper; no `upper` is no bound."""
+    check_numbers(solver, lower=lower, upper=upper)
+    if upper is not None and upper < lower:
+        raise InputError(
+            f"upper = {upper:g} is below lower = {lower:g} for the solver '{solver}'. Valid: at least lower."
+        )

@@ -11,6 +11,9 @@ from torch import Tensor
 
 Kernel = Literal["fused", "foreach", "loop"]
 
+# A step count at which Adam's bias corrections are 1 to the last bit.
+UNCORRECTED = torch.tensor(1e30)
+
 
 def fastest(groups: Iterable[dict[str, Any]], *, has_fused: bool = True) -> dict[str, bool]:
     """Return the `fused=` and `foreach=` arguments of torch's fastest implementation of one of its own solvers.
@@ -41,16 +44,25 @@ def choose_kernel(parameters: Sequence[Tensor], *, foreach: bool | None, fused: 
     return "fused" if fused is not False and on_cpu and fused_kernels_work() else "loop"
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Return whether `tensor` fills its memory without holes, in the usual or the channels-last order."""
+    return tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
+
+
+def flattened(tensor: Tensor) -> Tensor:
+    """Return a dense tensor's elements in their order in memory, shape (numel,), sharing that memory."""
+    return tensor.detach().as_strided((tensor.numel(),), (1,))
+
+
 def same_layout(*tensors: Tensor) -> bool:
-    """Return whether a kernel that walks memory may pair the elements of `tensors`: same type, strides, no holes.
+    """Return whether a kernel that walks memory may pair the elements of `tensors`: same type, same order, no holes.
 
     The fused CPU kernels do not look at strides: given a channels-last weight and a contiguous gradient they pair the
     wrong elements in silence.
     """
     first = tensors[0]
-    return all(t.dtype == first.dtype and t.stride() == first.stride() for t in tensors) and (
-        first.is_contiguous() or (first.ndim == 4 and first.is_contiguous(memory_format=torch.channels_last))
-    )
+    strides, dtype = first.stride(), first.dtype
+    return is_dense(first) and all(t.stride() == strides and t.dtype == dtype for t in tensors[1:])
 
 
 @functools.cache
@@ -67,23 +79,23 @@ def fused_kernels_work() -> bool:
 
 def _fused_sgd_works() -> bool:
     weight, gradient, buffer = (torch.full((1,), value, dtype=torch.float64) for value in (2.0, 3.0, 5.0))
-    fused_sgd(weight, gradient, buffer, step_size=1.0, gain=0.25, momentum=0.5, weight_decay=0.5, nesterov=False)
+    fused_sgd([weight], [gradient], [buffer], step_size=1.0, gain=0.25, momentum=0.5, weight_decay=0.5, nesterov=False)
     expected = 0.5 * 5.0 + 0.25 * (3.0 + 0.5 * 2.0)
     return bool(buffer == expected) and bool(weight == 2.0 - expected) and bool(gradient == 3.0)
 
 
 def _fused_adam_works() -> bool:
     scratch, gradient, mean, square = (torch.full((1,), value, dtype=torch.float64) for value in (0.0, 3.0, 1.0, 4.0))
-    step = torch.tensor(1e30)
-    fused_adam(scratch, gradient, mean, square, step, beta1=0.5, beta2=0.5, eps=1.0)
+    lists = [scratch], [gradient], [mean], [square], [UNCORRECTED]
+    fused_adam(*lists, step_size=1.0, betas=(0.5, 0.5), eps=1.0)
     expected = -2.0 / (6.5**0.5 + 1.0)
     return bool((scratch - expected).abs() < 1e-12) and bool(mean == 2.0) and bool(square == 6.5)
 
 
 def fused_sgd(
-    weight: Tensor,
-    gradient: Tensor,
-    buffer: Tensor | None,
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    buffers: list[Tensor],
     *,
     step_size: float,
     gain: float,
@@ -94,12 +106,12 @@ def fused_sgd(
     """Do v = momentum * v + gain * d and w -= step_size * v with d = g + weight_decay * w, in one pass over memory.
 
     With `nesterov`, w -= step_size * (d + momentum * v) instead. `gain` goes in as torch's dampening, 1 - gain, which
-    unlike its `grad_scale` leaves the gradient untouched. `buffer` is v, or None with `momentum` 0 (and `gain` 1).
+    unlike its `grad_scale` leaves the gradient untouched. `buffers` are v, or empty with `momentum` 0 (and `gain` 1).
     """
     torch._fused_sgd_(
-        [weight],
-        [gradient],
-        [] if buffer is None else [buffer],
+        weights,
+        gradients,
+        buffers,
         weight_decay=weight_decay,
         momentum=momentum,
         lr=step_size,
@@ -111,27 +123,27 @@ def fused_sgd(
 
 
 def fused_adam(
-    scratch: Tensor,
-    gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
-    step: Tensor,
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: list[Tensor],
     *,
-    beta1: float,
-    beta2: float,
+    step_size: float,
+    betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """Update Adam's moments and subtract its update m / (sqrt(v) + eps), corrected for `step`, from `scratch`."""
+    """Update Adam's moments and do w -= step_size * m / (sqrt(v) + eps), bias-corrected for `steps`, in one pass."""
     torch._fused_adam_(
-        [scratch],
-        [gradient],
-        [mean],
-        [square],
+        weights,
+        gradients,
+        means,
+        squares,
         [],
-        [step],
-        lr=1.0,
-        beta1=beta1,
-        beta2=beta2,
+        steps,
+        lr=step_size,
+        beta1=betas[0],
+        beta2=betas[1],
         weight_decay=0.0,
         eps=eps,
         amsgrad=False,

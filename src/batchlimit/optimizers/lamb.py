@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_below_one, check_choice, check_numbers
-from batchlimit.optimizers.kernels import choose_kernel, fused_adam, same_layout
+from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_numbers
+from batchlimit.optimizers.kernels import UNCORRECTED, choose_kernel, flattened, fused_adam, same_layout
 from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
 from batchlimit.optimizers.presets import LAMB_PRESETS, resolve_preset
-from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio, trust_ratios
 
 CLIPS = ("above", "always")
+# Elements of each of five tensors that a core's cache keeps.
+BLOCK = 2**16
 
 
 class LAMB(torch.optim.Optimizer):
@@ -58,9 +60,10 @@ class LAMB(torch.optim.Optimizer):
         foreach: bool | None = None,
         fused: bool | None = None,
     ) -> None:
-        check_numbers("lamb", lr=lr, eps=eps, weight_decay=weight_decay, lower=lower, upper=upper, clip_norm=clip_norm)
+        check_numbers("lamb", lr=lr, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm)
         check_below_one("lamb", beta1=betas[0], beta2=betas[1])
         check_choice("clip", clip, CLIPS)
+        check_bounds("lamb", lower, upper)
         check_exclusion(exclude, "exclude")
         defaults = {
             "lr": lr,
@@ -150,17 +153,15 @@ class LAMB(torch.optim.Optimizer):
         torch._foreach_add_(steps, 1)
         if kernel == "foreach":
             ratios = _update_together(group, factor, params, grads, means, squares, steps)
-        else:
-            ratios = torch.cat(
-                [
-                    self._update_fused(group, factor, *one)
-                    if kernel == "fused" and same_layout(*one[:4])
-                    else _update_together(group, factor, *([tensor] for tensor in one))
-                    for one in zip(params, grads, means, squares, steps, strict=True)
-                ]
-            )
-        if not torch.compiler.is_compiling():
-            self._record.add(params, ratios)
+            if not torch.compiler.is_compiling():
+                self._record.add(params, ratios)
+            return
+        for one in zip(params, grads, means, squares, steps, strict=True):
+            if kernel == "fused" and same_layout(*one[:4]):
+                ratios = self._update_fused(group, factor, *one)
+            else:
+                ratios = _update_together(group, factor, *([tensor] for tensor in one))
+            self._record.add([one[0]], ratios)
 
     def _update_fused(
         self,
@@ -172,29 +173,37 @@ class LAMB(torch.optim.Optimizer):
         square: Tensor,
         step: Tensor,
     ) -> Tensor:
-        """Update one tensor on a CPU: Adam's kernel run on a zeroed scratch leaves minus its update there."""
-        if factor is not None:
-            gradient = gradient * factor
-        update = self._scratch_like(parameter).zero_()
-        counted = step if group["bias_correction"] else _FOREVER
-        beta1, beta2 = group["betas"]
-        fused_adam(update, gradient, mean, square, counted, beta1=beta1, beta2=beta2, eps=group["eps"])
-        if group["weight_decay"] != 0:
-            update.sub_(parameter, alpha=group["weight_decay"])
-        ratio = _ratios(group, [parameter], [update])
-        parameter.add_(update, alpha=float(group["lr"] * ratio))
+        """Update one tensor on a CPU, block by block; return its trust ratio, shape (1,).
+
+        Adam's kernel run on zeros leaves minus its update there. A block of everything stays in the core's cache, so
+        memory sees each tensor once, and weights and update once more when the ratio is known.
+        """
+        counted = step if group["bias_correction"] else UNCORRECTED
+        adapted = not is_excluded(parameter, group["exclude"])
+        whole = self._scratch_for(parameter)
+        blocks = [torch.split(flattened(tensor), BLOCK) for tensor in (whole, parameter, gradient, mean, square)]
+        measured = []
+        for update, weights, gradients, means, squares in zip(*blocks, strict=True):
+            scaled = gradients if factor is None else gradients * factor
+            lists = [update.zero_()], [scaled], [means], [squares], [counted]
+            fused_adam(*lists, step_size=1.0, betas=group["betas"], eps=group["eps"])
+            if group["weight_decay"] != 0:
+                update.sub_(weights, alpha=group["weight_decay"])
+            if adapted:
+                measured.append(norms([weights, update]))
+        ratio = torch.ones(1, dtype=torch.float64)
+        if adapted:
+            weight_norm, update_norm = torch.stack(measured).double().square_().sum(0).sqrt_()
+            ratio = trust_ratio(weight_norm, update_norm, lower=group["lower"], upper=group["upper"]).reshape(1)
+        flattened(parameter).add_(whole, alpha=float(group["lr"]) * float(ratio))
         return ratio
 
-    def _scratch_like(self, parameter: Tensor) -> Tensor:
-        """Return memory of `parameter`'s type and layout that all parameters share, so that it stays in the cache."""
+    def _scratch_for(self, parameter: Tensor) -> Tensor:
+        """Return memory for one update, shape (numel,), which all parameters share so that it stays in the cache."""
         key = (parameter.device, parameter.dtype)
         if key not in self._scratch or self._scratch[key].numel() < parameter.numel():
             self._scratch[key] = torch.empty(parameter.numel(), dtype=parameter.dtype, device=parameter.device)
-        return self._scratch[key].as_strided(parameter.shape, parameter.stride())
-
-
-# A step count at which Adam's bias corrections are 1 to the last bit.
-_FOREVER = torch.tensor(1e30)
+        return self._scratch[key][: parameter.numel()]
 
 
 def _update_together(
@@ -216,37 +225,29 @@ def _update_together(
     denominators = list(torch._foreach_sqrt(squares))
     updates = means
     if group["bias_correction"]:
-        # The parameters of a group may have joined at different steps, so each has corrections of its own.
-        device = params[0].device
-        counts = torch.stack(steps).to(device, non_blocking=True)
-        torch._foreach_mul_(denominators, list((1 - beta2**counts).rsqrt().unbind()))
-        updates = list(torch._foreach_mul(means, list((1 - beta1**counts).reciprocal().unbind())))
+        torch._foreach_mul_(denominators, _corrections(steps, beta2, params[0], power=-0.5))
+        updates = list(torch._foreach_mul(means, _corrections(steps, beta1, params[0], power=-1.0)))
     torch._foreach_add_(denominators, group["eps"])
     updates = list(torch._foreach_div(updates, denominators))
     if group["weight_decay"] != 0:
         torch._foreach_add_(updates, params, alpha=group["weight_decay"])
-    ratios = _ratios(group, params, updates)
+    ratios = trust_ratios(params, updates, group["exclude"], lower=group["lower"], upper=group["upper"])
     torch._foreach_mul_(updates, list((group["lr"] * ratios).unbind()))
     torch._foreach_sub_(params, updates)
     return ratios
 
 
-def _ratios(group: dict[str, Any], params: list[Tensor], updates: list[Tensor]) -> Tensor:
-    """Return the trust ratio of each parameter, 1 for the excluded, shape (len(params),)."""
-    adapted = [index for index, parameter in enumerate(params) if not is_excluded(parameter, group["exclude"])]
-    if not adapted:
-        return torch.ones(len(params), device=params[0].device)
-    ratios = trust_ratio(
-        norms([params[index] for index in adapted]),
-        norms([updates[index] for index in adapted]),
-        lower=group["lower"],
-        upper=group["upper"],
-    )
-    if len(adapted) == len(params):
-        return ratios
-    one = torch.ones((), dtype=ratios.dtype, device=ratios.device)
-    by_index = dict(zip(adapted, ratios.unbind(), strict=True))
-    return torch.stack([by_index.get(index, one) for index in range(len(params))])
+def _corrections(steps: list[Tensor], beta: float, like: Tensor, power: float) -> list[Tensor]:
+    """Return (1 - beta^t)^power for each step count t, on the device of `like`.
+
+    The parameters of a group may have joined at different steps, so each has its own. 1 - beta^t loses four digits in
+    fp32, so it is computed in fp64 (which Apple's devices do not have).
+    """
+    counts = torch.stack(steps)
+    if counts.device.type != "mps":
+        counts = counts.double()
+    factors = (1 - beta**counts) ** power
+    return list(factors.to(like.device, torch.promote_types(like.dtype, torch.float32), non_blocking=True).unbind())
 
 
 @solvers.register("lamb")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_choice, check_numbers
+from batchlimit.optimizers.checks import check_bounds, check_choice, check_numbers
 from batchlimit.optimizers.kernels import choose_kernel, fused_sgd, same_layout
-from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
+from batchlimit.optimizers.param_groups import check_exclusion, decay_groups
 from batchlimit.optimizers.presets import LARS_PRESETS, resolve_preset
-from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, trust_ratios
 
 DECAYS = ("both", "ratio", "decoupled")
+# Elements of weights, and as many of gradients, that a core's cache keeps between their norms and their update.
+PIECE = 2**17
 
 
 class LARS(torch.optim.Optimizer):
@@ -29,8 +31,8 @@ class LARS(torch.optim.Optimizer):
 
     `decay` says where weight decay enters: 'both' as above, 'ratio' in the ratio's denominator only (d = g),
     'decoupled' in neither (w -= lr * weight_decay * w apart). `exclude` says which parameters keep a ratio of 1: '1d'
-    or 'nothing'. All options can be set per parameter group. `lr` may be a 0-d tensor. State: one buffer a parameter, of
-    its type, none with momentum 0. On a CPU the update is one fused pass; on an accelerator `foreach`, with no host
+    or 'nothing'. All options can be set per parameter group. `lr` may be a 0-d tensor. State: one buffer a parameter,
+    of its type, none with momentum 0. On a CPU the update is one fused pass; on an accelerator `foreach`, with no host
     sync, so it can be recorded in a CUDA graph.
 
     Raises:
@@ -56,8 +58,9 @@ class LARS(torch.optim.Optimizer):
         foreach: bool | None = None,
         fused: bool | None = None,
     ) -> None:
-        check_numbers("lars", lr=lr, momentum=momentum, weight_decay=weight_decay, coefficient=coefficient, lower=lower)
+        check_numbers("lars", lr=lr, momentum=momentum, weight_decay=weight_decay, coefficient=coefficient)
         check_choice("decay", decay, DECAYS)
+        check_bounds("lars", lower, upper)
         check_exclusion(exclude, "exclude")
         defaults = {
             "lr": lr,
@@ -112,37 +115,49 @@ class LARS(torch.optim.Optimizer):
                 buffers.append(state["momentum_buffer"])
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor]) -> None:
-        ratios = _trust_ratios(group, params, grads)
         kernel = choose_kernel(params, foreach=group["foreach"], fused=group["fused"])
         if kernel == "foreach":
+            ratios = _trust_ratios(group, params, grads)
             _update_together(group, params, grads, buffers, list((group["lr"] * ratios).unbind()))
-        else:
-            sizes = (group["lr"] * ratios).tolist()
-            for index, size in enumerate(sizes):
-                buffer = buffers[index] if buffers else None
-                _update_one(group, params[index], grads[index], buffer, size, fused=kernel == "fused")
-        if not torch.compiler.is_compiling():
-            self._record.add(params, ratios)
+            if not torch.compiler.is_compiling():
+                self._record.add(params, ratios)
+            return
+        # On a CPU in pieces that fit the cache: what the norms have read, the update then finds there.
+        for piece in _pieces(params):
+            weights, gradients = [params[i] for i in piece], [grads[i] for i in piece]
+            ratios = _trust_ratios(group, weights, gradients)
+            self._record.add(weights, ratios)
+            for place, ratio in enumerate(ratios.tolist()):
+                own = [buffers[piece[place]]] if buffers else []
+                size = float(group["lr"]) * ratio
+                _update_one(group, weights[place], gradients[place], own, size, fused=kernel == "fused")
 
 
 def _trust_ratios(group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> Tensor:
-    """Return the trust ratio of each parameter, 1 for the excluded, shape (len(params),)."""
-    adapted = [index for index, parameter in enumerate(params) if not is_excluded(parameter, group["exclude"])]
-    if not adapted:
-        return torch.ones(len(params), device=params[0].device)
-    ratios = trust_ratio(
-        norms([params[index] for index in adapted]),
-        norms([grads[index] for index in adapted]),
+    """Return the trust ratio of each parameter, shape (len(params),)."""
+    return trust_ratios(
+        params,
+        grads,
+        group["exclude"],
         coefficient=group["coefficient"],
         decay=0.0 if group["decay"] == "decoupled" else group["weight_decay"],
         lower=group["lower"],
         upper=group["upper"],
     )
-    if len(adapted) == len(params):
-        return ratios
-    one = torch.ones((), dtype=ratios.dtype, device=ratios.device)
-    by_index = dict(zip(adapted, ratios.unbind(), strict=True))
-    return torch.stack([by_index.get(index, one) for index in range(len(params))])
+
+
+def _pieces(params: list[Tensor]) -> Iterator[list[int]]:
+    """Yield the indices of `params` in runs of at most `PIECE` elements, larger tensors alone."""
+    piece: list[int] = []
+    size = 0
+    for index, parameter in enumerate(params):
+        if piece and size + parameter.numel() > PIECE:
+            yield piece
+            piece, size = [], 0
+        piece.append(index)
+        size += parameter.numel()
+    if piece:
+        yield piece
 
 
 def _update_together(
@@ -167,21 +182,23 @@ def _update_together(
 
 
 def _update_one(
-    group: dict[str, Any], parameter: Tensor, gradient: Tensor, buffer: Tensor | None, size: float, *, fused: bool
+    group: dict[str, Any], parameter: Tensor, gradient: Tensor, buffers: list[Tensor], size: float, *, fused: bool
 ) -> None:
-    """Update one tensor on a CPU, by torch's fused kernel where it can express the update; `size` is lr * ratio."""
-    in_buffer = buffer is not None and group["lr_in_buffer"]
-    layouts = (parameter, gradient) if buffer is None else (parameter, gradient, buffer)
-    if not fused or (in_buffer and group["nesterov"]) or not same_layout(*layouts):
-        sizes = [torch.tensor(size, dtype=torch.float64)]
-        _update_together(group, [parameter], [gradient], [] if buffer is None else [buffer], sizes)
+    """Update one tensor on a CPU, by torch's fused kernel where it can express the update; `size` is lr * ratio.
+
+    `buffers` is one momentum buffer, or empty.
+    """
+    in_buffer = bool(buffers) and group["lr_in_buffer"]
+    # torch's Nesterov does not damp the gradient, so LARS with the LR in the buffer cannot be had from its kernel.
+    if not fused or (in_buffer and group["nesterov"]) or not same_layout(parameter, gradient, *buffers):
+        _update_together(group, [parameter], [gradient], buffers, [torch.tensor(size, dtype=torch.float64)])
         return
     if group["weight_decay"] != 0 and group["decay"] == "decoupled":
         parameter.mul_(1 - float(group["lr"]) * group["weight_decay"])
     fused_sgd(
-        parameter,
-        gradient,
-        buffer,
+        [parameter],
+        [gradient],
+        buffers,
         step_size=1.0 if in_buffer else size,
         gain=size if in_buffer else 1.0,
         momentum=group["momentum"],

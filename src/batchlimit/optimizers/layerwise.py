@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from batchlimit.optimizers.checks import check_numbers
+from batchlimit.optimizers.checks import check_bounds, check_numbers
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
 from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio
 
@@ -23,8 +23,8 @@ class LayerWise(torch.optim.Optimizer):
     so that without bounds every tensor moves by coefficient * lr * ||w||. The ratio is 1 where a norm is 0 and, with
     `exclude='1d'`, for biases and norms. All else is `base`'s: its parameter groups, state and `state_dict` are this
     optimizer's own, so learning-rate schedulers and checkpoints work on either. `base` may be any optimizer whose
-    update is proportional to its `lr`; w' - w is known to the resolution of the weights' type only, so prefer `LARS` and
-    `LAMB`, which do not subtract, for bf16 weights.
+    update is proportional to its `lr`; w' - w is known to the resolution of the weights' type only, so prefer `LARS`
+    and `LAMB`, which do not subtract, for bf16 weights.
 
     Raises:
         InputError: an option out of its range.
@@ -40,7 +40,8 @@ class LayerWise(torch.optim.Optimizer):
         coefficient: float = 1.0,
         exclude: str = "1d",
     ) -> None:
-        check_numbers("layer-wise", lower=lower, upper=upper, coefficient=coefficient)
+        check_numbers("layer-wise", coefficient=coefficient)
+        check_bounds("layer-wise", lower, upper)
         check_exclusion(exclude, "exclude")
         super().__init__(base.param_groups, dict(base.defaults))
         self.base = base

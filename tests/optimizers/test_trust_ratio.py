@@ -1,0 +1,58 @@
+"""The trust ratio: its definition, its bounds, its invariants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from naive_trust_ratio import naive_ratio
+
+from batchlimit.optimizers.trust_ratio import norms, trust_ratio
+
+positive = st.floats(1e-6, 1e6)
+
+
+def ratio_of(weight_norm: float, update_norm: float, **options: float) -> float:
+    return float(trust_ratio(*torch.tensor([weight_norm, update_norm], dtype=torch.float64), **options))
+
+
+@pytest.mark.parametrize("bounds", [{}, {"lower": 0.5}, {"upper": 2.0}, {"lower": 0.5, "upper": 2.0}])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 100.0])
+def test_it_is_the_twin_s(scale: float, decay: float, bounds: dict[str, float]) -> None:
+    rng = np.random.default_rng(0)
+    w, u = rng.normal(size=(3, 4)) * scale, rng.normal(size=(3, 4))
+    for a, b in ((w, u), (u, w)):
+        expected = naive_ratio(a, b, 0.7, decay, **bounds)
+        ours = trust_ratio(norms([torch.tensor(a)]), norms([torch.tensor(b)]), coefficient=0.7, decay=decay, **bounds)
+        assert float(ours) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("weight_norm", "update_norm"), [(0.0, 3.0), (3.0, 0.0), (0.0, 0.0)])
+def test_a_zero_norm_gives_exactly_one_whatever_the_bounds(weight_norm: float, update_norm: float) -> None:
+    assert ratio_of(weight_norm, update_norm, coefficient=0.001, decay=0.1, lower=2.0, upper=3.0) == 1.0
+
+
+@given(positive, positive, st.floats(0, 2), st.floats(0, 2))
+def test_it_stays_within_its_bounds(weight_norm: float, update_norm: float, lower: float, width: float) -> None:
+    assert lower <= ratio_of(weight_norm, update_norm, lower=lower, upper=lower + width) <= lower + width
+
+
+@given(positive, positive, st.floats(0.1, 10))
+def test_it_depends_on_the_quotient_of_the_norms_alone(weight_norm: float, update_norm: float, scale: float) -> None:
+    scaled = ratio_of(scale * weight_norm, scale * update_norm, decay=0.01)
+    assert scaled == pytest.approx(ratio_of(weight_norm, update_norm, decay=0.01), rel=1e-9)
+
+
+@given(positive, positive)
+def test_weight_decay_never_raises_it(weight_norm: float, update_norm: float) -> None:
+    assert ratio_of(weight_norm, update_norm, decay=0.1) <= ratio_of(weight_norm, update_norm)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_norms_of_many_numbers_are_exact_to_1e_5(dtype: torch.dtype) -> None:
+    tensors = [torch.randn(1_000_003, generator=torch.Generator().manual_seed(1)).to(dtype), torch.ones(2, 2).to(dtype)]
+    exact = [float(tensor.double().norm()) for tensor in tensors]
+    assert norms(tensors).tolist() == pytest.approx(exact, rel=1e-5)
