@@ -65,7 +65,7 @@ def muon(
         {
             "params": members,
             "orthogonal": orthogonal,
-            "lr_factor": 1.0 if orthogonal else companion_lr_factor,
+            "rate_factor": 1.0 if orthogonal else companion_lr_factor,
             "weight_decay": 0.0 if exempt else weight_decay,
         }
         for (orthogonal, exempt), members in buckets.items()
@@ -110,9 +110,9 @@ def update_scale(shape: torch.Size, scale: Scale) -> float:
 class Muon(torch.optim.Optimizer):
     """Muon and its companion AdamW in one optimizer, so that a schedule that sets every group's `lr` scales both.
 
-    Groups with `orthogonal` True: M <- momentum M + G; U = G + momentum M (Nesterov) or M; with e = lr * lr_factor,
+    Groups with `orthogonal` True: M <- momentum M + G; U = G + momentum M (Nesterov) or M; with e = lr * rate_factor,
     W <- (1 - e wd) W - e scale(W) NewtonSchulz(U). Writing the buffer as an average, as others do, only scales U, which
-    Newton-Schulz takes out again. Other groups: AdamW at lr * lr_factor. Weight decay is decoupled in both.
+    Newton-Schulz takes out again. Other groups: AdamW at lr * rate_factor. Weight decay is decoupled in both.
 
     The Newton-Schulz steps run in fp32 (fp64 for fp64 parameters), or bf16 with `ns_precision='bf16'`. torch 2.13's own
     `torch.optim.Muon` is not used: it takes 2-D parameters only, runs in bf16 only and has no companion; the tests
@@ -135,7 +135,7 @@ class Muon(torch.optim.Optimizer):
         ns_precision: Literal["fp32", "bf16"] = "fp32",
         scale: Scale = "spectral",
         weight_decay: float = 0.0,
-        lr_factor: float = 1.0,
+        rate_factor: float = 1.0,
         orthogonal: bool = True,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -158,7 +158,7 @@ class Muon(torch.optim.Optimizer):
             "ns_precision": ns_precision,
             "scale": scale,
             "weight_decay": weight_decay,
-            "lr_factor": lr_factor,
+            "rate_factor": rate_factor,
             "orthogonal": orthogonal,
             "betas": betas,
             "eps": eps,
@@ -166,8 +166,8 @@ class Muon(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
         for group in self.param_groups:
-            if group["lr_factor"] < 0:
-                raise InputError(f"muon's companion_lr_factor is {group['lr_factor']:g}. Valid: 0 or more.")
+            if group["rate_factor"] < 0:
+                raise InputError(f"muon's companion_lr_factor is {group['rate_factor']:g}. Valid: 0 or more.")
             if group["orthogonal"] and any(parameter.ndim < 2 for parameter in group["params"]):
                 raise InputError(
                     "muon orthogonalizes tensors of two dimensions or more. Valid: the rest in a companion."
@@ -189,7 +189,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        lr = group["lr"] * group["lr_factor"]
+        lr = group["lr"] * group["rate_factor"]
         for alike in _alike(parameters):
             updates = [self._momentum(parameter, group) for parameter in alike]
             stacked = updates[0] if len(updates) == 1 else torch.stack(updates)
@@ -237,7 +237,7 @@ class Muon(torch.optim.Optimizer):
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
-            lr=group["lr"] * group["lr_factor"],
+            lr=group["lr"] * group["rate_factor"],
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
