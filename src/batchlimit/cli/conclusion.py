@@ -24,10 +24,11 @@ def conclude(finding: LimitFinding, *, ledger: str, report: Path) -> None:
     wide = not console.is_terminal
     console.print(Text(sentence(finding), style="bold"), soft_wrap=wide)
     console.print()
-    if finding.by_batch_size:
+    if finding.by_batch_size and not finding.problem:
         console.print(finding_table(finding), soft_wrap=wide)
         console.print()
-    for line in summary_lines(finding):
+    # Without a verdict there is nothing that it rests on; the last line is the cost.
+    for line in summary_lines(finding)[-1 if finding.problem else 0 :]:
         console.print(Text(line), soft_wrap=wide)
     console.print()
     console.print(Text(f"Ledger: {ledger}"), soft_wrap=True)

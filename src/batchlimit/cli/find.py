@@ -9,7 +9,7 @@ import typer
 
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED, resumable
-from batchlimit.cli.layers import Layers, toml_value
+from batchlimit.cli.layers import Layers, own_options, toml_value
 from batchlimit.cli.places import Places, places
 from batchlimit.cli.searching import SearchProgress
 
@@ -103,7 +103,7 @@ def find(
     where = places(workload, run_options.out, run_options.ledger)
 
     message = f"Finished trials are in {where.shown}; the same command goes on from there"
-    with SearchProgress(quiet=quiet) as progress, resumable(message):
+    with SearchProgress(judged=True, quiet=quiet) as progress, resumable(message):
         finding, page = _search(workload, layers, run_options, where, progress)
     from batchlimit.cli.conclusion import as_object, conclude
 
@@ -121,6 +121,7 @@ def _search(
     """Check everything that can be checked, search, and write the report."""
     from batchlimit.tuning.question import FindSettings
 
+    own_options(layers, "baseline")
     settings = layers.build(FindSettings, also=o.RunOptions.model_fields)
 
     from batchlimit.api import find_limit
@@ -141,6 +142,7 @@ def _search(
         on_event=progress.event,
         on_finding=progress.finding,
     )
+    progress.finding(finding)
     progress.note("drawing the report")
     from batchlimit.reports.page import write_report
 

@@ -15,6 +15,12 @@ from batchlimit.errors import InputError
 
 M = TypeVar("M", bound=BaseModel)
 Keys = tuple[str, ...]
+# Tables of a recipe that mean something to one solver or schedule only, and what another one starts from.
+OPTIONS: tuple[tuple[str, str, Any], ...] = (
+    ("solver", "solver_options", {}),
+    ("solver", "layerwise", None),
+    ("schedule", "schedule_options", {}),
+)
 
 
 class Layers:
@@ -153,7 +159,10 @@ class Layers:
         try:
             base.updated(changes)
         except ValidationError as error:
-            data = {**base.model_dump(exclude_defaults=True), **changes}
+            nested = Layers()
+            for name, value in changes.items():
+                nested.put(name, value, "")
+            data = _merged(base.model_dump(exclude_defaults=True), nested.data)
             raise InputError(explain(error, type(base), data, self.origin, also, prefix=(key,))) from None
 
     def _as_text(self, error: ValidationError) -> bool:
@@ -170,6 +179,22 @@ class Layers:
                 place[path[-1]] = self._texts.get(path, str(problem["input"]))
                 changed = True
         return changed
+
+
+def own_options(layers: Layers, key: str) -> None:
+    """Turn the table `key` into changes of a recipe: single options change, but those of another solver are dropped.
+
+    Nested options become dotted names, as `Frozen.updated` takes them.
+    """
+    changes = layers.data.get(key)
+    if not isinstance(changes, dict):
+        return
+    for owner, name, empty in OPTIONS:
+        given = changes.get(name)
+        if owner in changes:
+            changes.setdefault(name, empty)
+        elif isinstance(given, dict):
+            changes |= {f"{name}.{option}": value for option, value in changes.pop(name).items()}
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -28,9 +28,12 @@ class Places:
 def safe_name(workload: str) -> str:
     """Return `workload` as one component of a path: letters, digits, '.', '_' and '-', at most 60 characters.
 
-    A name that had to be cut ends in eight digits of its hash, so that long names stay apart.
+    'path/file.py:name' becomes 'file-name'. A name that had to be cut ends in eight digits of its
+    hash, so that long names stay apart.
     """
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", workload).strip(".-") or "workload"
+    where, _, attribute = workload.rpartition(":")
+    plain = f"{Path(where).stem}-{attribute}" if where.endswith(".py") else workload
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip(".-") or "workload"
     if len(name) <= _LONGEST:
         return name
     return f"{name[: _LONGEST - 9]}-{hashlib.sha256(workload.encode()).hexdigest()[:8]}"

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from batchlimit.cli.board import Board
+from batchlimit.cli.board import Board, Stage
 
 if TYPE_CHECKING:
     from batchlimit.findings import LimitFinding
@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 
 class SearchProgress:
-    """Shows the events of a search while it is entered; leaves the terminal as it was."""
+    """Shows the events of a search while it is entered; leaves the terminal as it was.
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    `judged` says that `finding` will be called after events: a stage's line then waits for its decision.
+    """
+
+    def __init__(self, *, judged: bool = False, quiet: bool = False) -> None:
         self._board = Board()
+        self._judged = judged
+        self._ended: Stage | None = None
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
         self._spinner = Spinner("dots")
         # The live display draws from a thread of its own while events change the board.
@@ -59,13 +64,20 @@ class SearchProgress:
         """Show one event of the driver."""
         with self._lock:
             ended = self._board.take(event)
-        if ended is not None and self._live is None:
-            self._say(self._board.line(ended))
+        self._ended = ended or self._ended
+        if not self._judged:
+            self._say_ended()
 
     def finding(self, finding: LimitFinding) -> None:
         """Show what is decided so far."""
         with self._lock:
             self._board.learn(finding)
+        self._say_ended()
+
+    def _say_ended(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None and self._live is None:
+            self._say(self._board.line(ended))
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)

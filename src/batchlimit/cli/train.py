@@ -10,7 +10,7 @@ import typer
 
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED, resumable
-from batchlimit.cli.layers import Layers
+from batchlimit.cli.layers import OPTIONS, Layers
 from batchlimit.cli.training import TrainingProgress, summary
 
 if TYPE_CHECKING:
@@ -126,11 +126,9 @@ def trial_config(workload: Workload, name: str, layers: Layers) -> TrialConfig:
     else:
         recipe = workload.baseline.model_dump(mode="json", exclude_defaults=True)
         # Options belong to their solver or schedule: another one does not inherit them.
-        for part in ("solver", "schedule"):
-            if layers.given(f"recipe.{part}"):
-                recipe.pop(f"{part}_options", None)
-        if layers.given("recipe.solver"):
-            recipe.pop("layerwise", None)
+        for owner, name, _ in OPTIONS:
+            if layers.given(f"recipe.{owner}"):
+                recipe.pop(name, None)
     layers.underlay({**base, "recipe": recipe})
     return layers.build(TrialConfig, also=o.RunOptions.model_fields)
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED, resumable
-from batchlimit.cli.layers import Layers
+from batchlimit.cli.layers import Layers, own_options
 from batchlimit.cli.places import Places, places
 from batchlimit.cli.searching import SearchProgress
 
@@ -112,6 +112,7 @@ def _tune(
     from batchlimit.tuning.single import TuneSettings
     from batchlimit.workloads.resolve import resolve
 
+    own_options(layers, "recipe")
     settings = layers.build(TuneSettings, also=o.RunOptions.model_fields)
     resolved = resolve(workload)
     layers.check_changes("recipe", resolved.baseline)
