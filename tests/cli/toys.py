@@ -43,6 +43,11 @@ def separable() -> Workload:
     return _workload("separable")
 
 
+def normed() -> Workload:
+    """Return the same problem with batch norm in the model."""
+    return _workload("normed", make_model=lambda: nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)))
+
+
 def _broken_loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     return cross_entropy(outputs, targets, label_smoothing=label_smoothing) * float("nan")
 

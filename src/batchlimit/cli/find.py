@@ -10,7 +10,7 @@ import typer
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED, resumable
 from batchlimit.cli.layers import Layers, own_options, toml_value
-from batchlimit.cli.places import Places, places
+from batchlimit.cli.places import Places, places, writable
 from batchlimit.cli.searching import SearchProgress
 
 if TYPE_CHECKING:
@@ -126,22 +126,21 @@ def _search(
 
     from batchlimit.api import find_limit
     from batchlimit.ledger import Ledger
-    from batchlimit.reports.folder import check_writable
     from batchlimit.workloads.resolve import resolve
 
     resolved = resolve(workload)
     layers.check_changes("baseline", resolved.baseline, also=("batch_size",))
-    check_writable(where.out)
     progress.metric(resolved.metric)
-    finding = find_limit(
-        workload,
-        settings=settings,
-        ledger=where.ledger,
-        jobs=run_options.jobs,
-        execution=o.execution(run_options),
-        on_event=progress.event,
-        on_finding=progress.finding,
-    )
+    with writable(where.out):
+        finding = find_limit(
+            workload,
+            settings=settings,
+            ledger=where.ledger,
+            jobs=run_options.jobs,
+            execution=o.execution(run_options),
+            on_event=progress.event,
+            on_finding=progress.finding,
+        )
     progress.finding(finding)
     progress.note("drawing the report")
     from batchlimit.reports.page import write_report

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchlimit.errors import InputError
+from batchlimit.reports.folder import check_writable
 
 _LONGEST = 60
 
@@ -45,6 +48,24 @@ def places(workload: str, out: str | None, ledger: str | None) -> Places:
     if ledger is None:
         return Places(folder, str(folder / "ledger.db"))
     return Places(folder, ledger if "://" in ledger else str(Path(ledger).expanduser()))
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Prove that `folder` can be written to; bad input found within the block takes it away again where it was made.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    existed = folder.exists()
+    check_writable(folder)
+    try:
+        yield
+    except InputError:
+        if not existed:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def existing_ledger(workload: str | None, out: str | None, ledger: str | None) -> Places:

@@ -14,7 +14,7 @@ from rich.text import Text
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED, resumable
 from batchlimit.cli.layers import Layers, own_options
-from batchlimit.cli.places import Places, places
+from batchlimit.cli.places import Places, places, writable
 from batchlimit.cli.searching import SearchProgress
 
 if TYPE_CHECKING:
@@ -108,7 +108,6 @@ def _tune(
 ) -> TuneFinding:
     """Check everything that can be checked, and tune."""
     from batchlimit.api import tune as tune_recipe
-    from batchlimit.reports.folder import check_writable
     from batchlimit.tuning.single import TuneSettings
     from batchlimit.workloads.resolve import resolve
 
@@ -116,16 +115,16 @@ def _tune(
     settings = layers.build(TuneSettings, also=o.RunOptions.model_fields)
     resolved = resolve(workload)
     layers.check_changes("recipe", resolved.baseline)
-    check_writable(where.out)
     progress.metric(resolved.metric)
-    return tune_recipe(
-        workload,
-        settings=settings,
-        ledger=where.ledger,
-        jobs=run_options.jobs,
-        execution=o.execution(run_options),
-        on_event=progress.event,
-    )
+    with writable(where.out):
+        return tune_recipe(
+            workload,
+            settings=settings,
+            ledger=where.ledger,
+            jobs=run_options.jobs,
+            execution=o.execution(run_options),
+            on_event=progress.event,
+        )
 
 
 def flattened(space: dict[str, Any], prefix: str = "") -> dict[str, Any]:
