@@ -61,6 +61,21 @@ def keep(place: at, shape: torch.Size, probability: float, device: torch.device)
     Raises:
         ValueError: it is not.
     """
+    mixed = bits(place, shape, device)
+    limit = round(probability * 2**32) - 2**31
+    if limit > 2**31 - 1:
+        return torch.ones(shape, dtype=torch.bool, device=device)
+    return mixed < limit
+
+
+def bits(place: at, shape: torch.Size, device: torch.device) -> Tensor:
+    """Return int32 of `shape` (n, ...), uniform over all their values, the next draw at `place`.
+
+    Dimension 0 must be a multiple of the examples of the micro-batch, each example's rows together.
+
+    Raises:
+        ValueError: it is not.
+    """
     examples = place.stop - place.start
     if shape.numel() == 0 or shape[0] % examples:
         raise ValueError(f"{shape[0]} rows where the micro-batch has {examples} examples.")
@@ -68,12 +83,7 @@ def keep(place: at, shape: torch.Size, probability: float, device: torch.device)
     place.draws += 1
     rows = torch.arange(place.start, place.stop, dtype=torch.int32, device=device).add_(_signed(key))
     rows = _mix32_(_mix32_(rows).bitwise_xor_(_signed(key >> 32)))
-    bits = rows[:, None] + _columns(shape.numel() // examples, device)
-    # `bits` is uniform over the signed 32-bit integers.
-    limit = round(probability * 2**32) - 2**31
-    if limit > 2**31 - 1:
-        return torch.ones(shape, dtype=torch.bool, device=device)
-    return (_mix32_(bits) < limit).view(shape)
+    return _mix32_(rows[:, None] + _columns(shape.numel() // examples, device)).view(shape)
 
 
 @lru_cache(maxsize=16)
