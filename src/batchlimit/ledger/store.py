@@ -221,11 +221,13 @@ def _as_optuna_trial(record: TrialRecord) -> Any:
 def _as_input_error(where: str) -> Iterator[None]:
     """Turn what the database says while it is opened into one line; an ImportError passes."""
     from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError, RuntimeError) as error:
+        if isinstance(error.__cause__, ProgrammingError):  # no tables: nothing of ours was ever there
+            raise InputError(f"'{where}' holds no batchlimit ledger.") from error
         raise InputError(f"Cannot open the ledger '{where}': {_first_line(error)}") from error
 
 

@@ -36,10 +36,20 @@ class WorkerFunction(Protocol):
 
 
 def run_trial(config: TrialConfig, execution: dict[str, Any], on_point: OnTrialPoint) -> TrialRecord:
-    """Run a trial with the engine, on one thread."""
-    from batchlimit.engine import Execution, run
+    """Run a trial with the engine, on one thread.
 
-    return run(config, execution=Execution.model_validate({**execution, "threads": 1}), on_point=on_point)
+    Raises:
+        MemoryError: there was too little of it, on the device or here, even for the smallest micro-batch.
+    """
+    from batchlimit.engine import Execution, run
+    from batchlimit.engine.step import out_of_memory
+
+    try:
+        return run(config, execution=Execution.model_validate({**execution, "threads": 1}), on_point=on_point)
+    except Exception as error:
+        if out_of_memory(error):
+            raise MemoryError(str(error).splitlines()[0]) from error
+        raise
 
 
 def serve(connection: Connection) -> None:
@@ -67,13 +77,10 @@ def serve(connection: Connection) -> None:
             send("record", record.model_dump_json(exclude_defaults=True))
         except InputError as error:
             send("input_error", str(error))
-        except MemoryError:
-            send("no_memory", "out of memory")
-        except Exception as error:
-            if _is_out_of_memory(error):
-                send("no_memory", str(error).splitlines()[0])
-            else:
-                send("error", traceback.format_exc())
+        except MemoryError as error:
+            send("no_memory", f"out of memory: {error}" if str(error) else "out of memory")
+        except Exception:
+            send("error", traceback.format_exc())
 
 
 def _receive(connection: Connection, inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
@@ -89,13 +96,6 @@ def _function(path: str) -> WorkerFunction:
     module, _, name = path.partition(":")
     function: WorkerFunction = getattr(importlib.import_module(module), name)
     return function
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def main() -> None:
