@@ -55,24 +55,28 @@ class RecipeBlock:
 
 def size_rows(finding: LimitFinding) -> list[SizeRow]:
     """Return one row a batch size, in rising order, the full batch included."""
-    return [
-        SizeRow(
-            batch_size=size.batch_size,
-            is_full=size.is_full or size.batch_size == finding.dataset_size,
-            regime=size.regime,
-            linear=size.linear.metric if size.linear else None,
-            linear_decision=size.linear.decision if size.linear else None,
-            linear_diverged=size.linear.diverged if size.linear else 0,
-            best_name=size.best.name if size.best else None,
-            best=size.best.metric if size.best else None,
-            best_decision=size.best.decision if size.best else None,
-            best_diverged=size.best.diverged if size.best else 0,
-            tried=len(size.tried),
-            trials=size.trials,
-            samples=size.samples,
+    rows = []
+    for size in all_sizes(finding):
+        # Where linear scaling is also the best that is known, the row says so once.
+        best = size.best if size.best != size.linear else None
+        rows.append(
+            SizeRow(
+                batch_size=size.batch_size,
+                is_full=size.is_full or size.batch_size == finding.dataset_size,
+                regime=size.regime,
+                linear=size.linear.metric if size.linear else None,
+                linear_decision=size.linear.decision if size.linear else None,
+                linear_diverged=size.linear.diverged if size.linear else 0,
+                best_name=best.name if best else None,
+                best=best.metric if best else None,
+                best_decision=best.decision if best else None,
+                best_diverged=best.diverged if best else 0,
+                tried=len(size.tried),
+                trials=size.trials,
+                samples=size.samples,
+            )
         )
-        for size in all_sizes(finding)
-    ]
+    return rows
 
 
 def device_rows(finding: LimitFinding) -> list[DeviceRow]:

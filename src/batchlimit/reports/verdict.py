@@ -50,23 +50,25 @@ def _linear_clause(finding: LimitFinding) -> str:
         if boundary.undecided:
             return f"it is undecided whether linear LR scaling holds at {_sizes(boundary.undecided)}"
         return "linear LR scaling holds at no batch size that was tried"
+    if finding.baseline is not None and boundary.value == finding.baseline.batch_size:
+        where = f"above the baseline's ({count(boundary.value)})"
+        return f"linear LR scaling is known to hold at no batch size {where}{_unsure(boundary)}"
     return f"linear LR scaling holds up to {_batch(finding, boundary.value)}{_unsure(boundary)}"
 
 
 def _recipe_clause(finding: LimitFinding) -> str:
-    boundary = finding.large_up_to
-    if boundary.value is None:
-        if boundary.undecided:
+    boundary, small = finding.large_up_to, finding.small_up_to.value
+    unsure = _unsure(boundary)
+    if boundary.value is None or boundary.value == small:
+        if small is not None and small >= finding.dataset_size:
+            return "no other recipe was needed"
+        if boundary.value is None and small is None and boundary.undecided:
             return f"it is undecided whether any recipe reaches the target at {_sizes(boundary.undecided)}"
-        return "no recipe in the budget reaches the target at any batch size that was tried"
+        where = "beyond that" if small is not None else "at any batch size that was tried"
+        return f"no recipe in the budget is known to reach the target {where}{unsure}"
     size = next((size for size in all_sizes(finding) if size.batch_size == boundary.value), None)
     best = reached_by(size) if size is not None else None
     name = f" ({best.name})" if best is not None else ""
-    unsure = _unsure(boundary)
-    if boundary.value >= finding.dataset_size and boundary.value == finding.small_up_to.value:
-        return "so no other recipe was needed"
-    if boundary.value == finding.small_up_to.value:
-        return f"no recipe in the budget is known to reach the target beyond that{unsure}"
     where = _batch(finding, boundary.value, article=False)
     return f"the best recipe found{name} still reaches the target at {where}{unsure}"
 
@@ -139,10 +141,12 @@ def rests_on(finding: LimitFinding) -> list[str]:
     """Return what the verdict depends on: seeds, techniques, budget, search and its assumptions."""
     low, high = finding.seeds
     seeds = f"{low} to {high} seeds" if low != high else counted(low, "seed")
+    if finding.problem:
+        return [f"Nothing was decided: every limit is measured against the baseline, over {seeds}."]
     lines = [
         f"Decided by 95 % confidence intervals over {seeds} for each verdict.",
         f"It rests on the '{finding.techniques}' techniques: {counted(len(finding.recipes), 'recipe')} tried "
-        f"({', '.join(finding.recipes) or 'none'}), each tuned with {counted(finding.budget, 'trial')} "
+        f"({', '.join(finding.recipes) or 'none'}), each tuned with up to {counted(finding.budget, 'trial')} "
         f"({finding.tuner}) at each batch size; another recipe or a larger budget may reach further.",
     ]
     if finding.search == "adaptive":

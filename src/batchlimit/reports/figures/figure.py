@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ Row = dict[str, Cell]
 
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 EXPORT_WIDTH = 720
+_UNPRINTABLE = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ class Figure:
                 spec.pop("autosize", None)
         whole: dict[str, Any] = {
             "$schema": schema,
-            "title": {"text": self.title, "fontSize": 16, "anchor": "start", "offset": 14},
+            "title": {
+                "text": _printable(self.title),
+                "limit": EXPORT_WIDTH,
+                "fontSize": 16,
+                "anchor": "start",
+                "offset": 14,
+            },
             "config": config(theme),
             "datasets": datasets,
             "padding": 14,
@@ -63,9 +71,21 @@ class Figure:
 
 
 def _specification(panel: alt.TopLevelMixin) -> dict[str, Any]:
-    spec: dict[str, Any] = strict(panel.to_dict())
+    spec: dict[str, Any] = _printable(strict(panel.to_dict()))
     spec.pop("config", None)
     return spec
+
+
+def _printable(value: Any) -> Any:
+    """Return `value` with control characters and line separators (but not line feeds) in its texts as spaces.
+
+    Vega-Lite writes titles into expressions, and Vega's parser of expressions stops at U+2028 within a text.
+    """
+    if isinstance(value, dict):
+        return {name: _printable(below) for name, below in value.items()}
+    if isinstance(value, list):
+        return [_printable(below) for below in value]
+    return _UNPRINTABLE.sub(" ", value) if isinstance(value, str) else value
 
 
 def data(rows: Sequence[Row]) -> alt.InlineData:
@@ -77,6 +97,8 @@ def config(theme: Theme) -> dict[str, Any]:
     """Return the Vega-Lite configuration of a theme; marks ask for 'ink', 'muted', 'halo' or 'empty' by style."""
     return {
         "background": theme.background,
+        # The page gives each figure a text of its own; without this, names would be written into Vega expressions.
+        "aria": False,
         "font": FONT,
         "view": {"stroke": None},
         "title": {"color": theme.ink, "subtitleColor": theme.muted, "fontSize": 13, "fontWeight": "bold"},
@@ -86,6 +108,7 @@ def config(theme: Theme) -> dict[str, Any]:
             "titleFontWeight": "normal",
             "labelFontSize": 12,
             "titleFontSize": 12,
+            "titleLimit": 260,
             "gridColor": theme.grid,
             "domainColor": theme.muted,
             "tickColor": theme.muted,

@@ -118,7 +118,7 @@ def _domain(finding: LimitFinding, rows: list[Row]) -> tuple[float, float]:
 def _panel(
     finding: LimitFinding, baseline: list[Row], rows: list[Row], key: tuple[int, str], domain: tuple[float, float]
 ) -> alt.TopLevelMixin:
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(grid=False, tickCount=5))
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(grid=False, tickCount=5, tickMinStep=1))
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
     y = alt.Y(
         "metric:Q",
@@ -135,7 +135,7 @@ def _panel(
             area = base.mark_area(clip=True, opacity=0.2, color=tint)
             layers.append(area.encode(x=x, y=alt.Y("least:Q", scale=scale), y2="greatest:Q"))
             layers.append(base.mark_line(clip=True, color=tint, strokeWidth=2).encode(x=x, y=y, tooltip=tooltip))
-    ended = [{**row, "metric": _within(row["metric"], domain)} for row in rows if row["ended"]]
+    ended = [{**row, "metric": _within(row["metric"], domain)} for row in rows or baseline if row["ended"]]
     if ended:
         mark = alt.Chart(data(ended)).mark_point(
             shape="cross", angle=45, size=140, filled=True, color=_tint(rows), opacity=1

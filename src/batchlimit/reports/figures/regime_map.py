@@ -29,6 +29,7 @@ from batchlimit.reports.quantities import is_percent, metric_text
 
 _HEIGHT = 380
 _LINE = 14
+_LABEL_WIDTH = 170
 
 
 def draw(finding: LimitFinding) -> Figure:
@@ -166,7 +167,7 @@ def _marks(rows: list[Row], place: str, axes: Axes, tooltip: list[alt.Tooltip]) 
         size = 150 if row["series"] == LINEAR_SERIES else 80
         shaped.append({**row, "shape": shape or own, "size": 130 if shape else size})
     base = alt.Chart(data(shaped)).mark_point(strokeWidth=2.2, filled=place != "diverged", opacity=1)
-    return base.encode(
+    marks: alt.Chart = base.encode(
         x=axes.x(),
         y=axes.y(),
         shape=alt.Shape("shape:N", scale=None),
@@ -174,6 +175,7 @@ def _marks(rows: list[Row], place: str, axes: Axes, tooltip: list[alt.Tooltip]) 
         color=alt.Color("tint:N", scale=None),
         tooltip=tooltip,
     )
+    return marks
 
 
 def _label_layers(drawn: list[Row], axes: Axes) -> list[alt.Chart]:
@@ -191,6 +193,7 @@ def _label_layers(drawn: list[Row], axes: Axes) -> list[alt.Chart]:
                 fontSize=12,
                 lineBreak="\n",
                 lineHeight=_LINE,
+                limit=_LABEL_WIDTH,
             ).encode(x=axes.x(), y=axes.y(), text="text:N")
             layers.append(mark.encode(color=alt.Color("tint:N", scale=None)) if style == "ink" and label.tint else mark)
     return layers

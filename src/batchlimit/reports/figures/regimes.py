@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from batchlimit.findings import LimitFinding, Measurement
@@ -174,7 +174,7 @@ def tint(row: Row) -> str:
 class Label:
     """A direct label at a point: its text (lines), colour ('' for the page's ink), alignment and offset in pixels."""
 
-    batch_size: int
+    batch_size: float
     y: float
     text: str
     tint: str
@@ -189,7 +189,8 @@ def labels(finding: LimitFinding, drawn: list[Row]) -> list[Label]:
     placed = [
         _label(row, BASELINE_SERIES, "", "center", 0, 18 * better) for row in drawn if row["series"] == BASELINE_SERIES
     ]
-    placed += _linear_labels([row for row in drawn if row["series"] == LINEAR_SERIES], better)
+    line = [row for row in drawn if row["series"] == LINEAR_SERIES or starts(row, LINEAR_SERIES, drawn)]
+    placed += _linear_labels(line, better)
     before = ""
     for row in drawn:
         if row["series"] != BEST_SERIES:
@@ -204,23 +205,33 @@ def labels(finding: LimitFinding, drawn: list[Row]) -> list[Label]:
     return placed
 
 
-def _linear_labels(linear: list[Row], better: int) -> list[Label]:
-    """Name the line where it first fails (else at its end), and write the notes of all its points."""
+def _linear_labels(line: list[Row], better: int) -> list[Label]:
+    """Name the line where it first fails, else at its end, and write the notes of its points; `line` may be empty."""
     placed = []
-    named = next((row for row in linear if row["decision"] == "fail"), linear[-1] if linear else None)
-    for row in linear:
-        edge = row["place"] != "measured"
-        if row is named and edge:
-            placed.append(_label(row, f"{LINEAR_SERIES}\n{row['note']}", LINEAR, "center", 0, 14 * better))
+    named = next((place for place, row in enumerate(line) if row["decision"] == "fail"), len(line) - 1)
+    for place, row in enumerate(line):
+        if row["series"] == BASELINE_SERIES:
             continue
-        if row is named:
+        edge = row["place"] != "measured"
+        if place == named and edge and place and line[place - 1]["place"] == "measured":
+            placed.append(_halfway(line[place - 1], row))
+        elif place == named and edge:
+            placed.append(_label(row, LINEAR_SERIES, LINEAR, "center", 0, 30 * better))
+        elif place == named:
             placed.append(_label(row, LINEAR_SERIES, LINEAR, "right", -12, -4 * better))
-        if row["note"] and row is linear[-1]:
+        if row["note"] and row is line[-1]:
             placed.append(_label(row, str(row["note"]), "", "center", 0, (14 if edge else -18) * better))
         elif row["note"]:
             # On a phone neighbours are 40 px apart: all notes but the last stand to the left of their points.
             placed.append(_label(row, str(row["note"]), "", "right", -9 if edge else 0, (14 if edge else -18) * better))
     return placed
+
+
+def _halfway(before: Row, after: Row) -> Label:
+    """Name linear scaling left of the middle of a steep line: at its ends other labels stand."""
+    ends = [_label(row, LINEAR_SERIES, LINEAR, "right", -8, 0) for row in (before, after)]
+    middle = math.sqrt(ends[0].batch_size * ends[1].batch_size)
+    return replace(ends[0], batch_size=middle, y=(ends[0].y + ends[1].y) / 2)
 
 
 def _label(row: Row, text: str, colour: str, align: Literal["left", "center", "right"], dx: int, dy: int) -> Label:

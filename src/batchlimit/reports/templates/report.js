@@ -24,6 +24,7 @@
       console.error(error);
     } finally {
       pending -= 1;
+      if (pending === 0) performance.mark("charts drawn");
       if (pending === 0) document.documentElement.dataset.charts = "drawn";
     }
   }
