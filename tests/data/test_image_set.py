@@ -148,7 +148,26 @@ def test_hugging_face_snapshot(
     small_set: ImageSet, arrays: ImageArrays, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = snapshot(arrays, bare_machine, monkeypatch)
-    assert small_set.find() == (str(folder), True)
+    found = small_set.find()
+    assert found == (str(folder), True)
+    assert same(small_set.load(), arrays)
+
+
+def test_what_is_slow_to_read_is_read_once(
+    small_set: ImageSet, arrays: ImageArrays, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot(arrays, bare_machine, monkeypatch)
+    small_set.load()
+    assert small_set.find() == (str(bare_machine / ".cache" / "batchlimit" / "mnist"), True)
+    assert same(small_set.load(), arrays)
+    assert len(list((bare_machine / ".cache" / "batchlimit" / "mnist").iterdir())) == 4
+
+
+def test_a_read_only_home_is_no_fault(
+    small_set: ImageSet, arrays: ImageArrays, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot(arrays, bare_machine, monkeypatch)
+    (bare_machine / ".cache" / "batchlimit").touch()
     assert same(small_set.load(), arrays)
 
 

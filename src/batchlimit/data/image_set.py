@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from batchlimit.data import datasets
 from batchlimit.data.fetching import fetch_files
 from batchlimit.data.image_arrays import PARTS, ImageArrays
-from batchlimit.data.places import Layout, cache_folder, data_folder, places, read_idx_folder
+from batchlimit.data.places import Layout, cache_folder, data_folder, places, read_idx_folder, write_idx_folder
 from batchlimit.data.splits import DataSet
 from batchlimit.errors import InputError
 
@@ -74,6 +75,10 @@ class ImageSet:
                 faults.append(str(error))
                 continue
             differing = arrays.differing(self.content)
+            if not differing and place.slow:
+                # A home that is full or read-only costs the time again, no more.
+                with contextlib.suppress(OSError):
+                    write_idx_folder(cache_folder() / self.name, arrays)
             if not differing or unverified_allowed:
                 return (arrays, not differing), faults
             # A folder given for another set of the same file names is no error: this set may be elsewhere.

@@ -29,11 +29,18 @@ class Layout:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder or file that may hold a data set; `explicit` if the user named it, so that a fault in it is an error."""
+    """A folder or file that may hold a data set; `explicit` if the user named it, so that a fault in it is an error.
+
+    `slow` says that reading it takes seconds, so that a copy in our cache is worth its space.
+    """
 
     path: Path
     read: Callable[[Path], ImageArrays]
     explicit: bool = False
+
+    @property
+    def slow(self) -> bool:
+        return self.read is read_parquet_folder
 
 
 def data_folder() -> Path | None:
@@ -92,6 +99,16 @@ def read_idx_folder(folder: Path) -> ImageArrays:
             raise InputError(f"{path} holds {array.ndim} dimensions, which is wrong for {part}.")
         arrays.append(array)
     return ImageArrays(str(folder), *arrays)
+
+
+def write_idx_folder(folder: Path, arrays: ImageArrays) -> None:
+    """Write the arrays as the four IDX files, uncompressed; each appears under its name only when whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, array in arrays.by_part().items():
+        name = f"{part}-idx{array.ndim}-ubyte"
+        partial = folder / f".{name}.{os.getpid()}"
+        partial.write_bytes(idx.header(array) + array.tobytes())
+        os.replace(partial, folder / name)
 
 
 def read_npz(path: Path) -> ImageArrays:
