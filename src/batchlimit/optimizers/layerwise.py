@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -50,12 +51,20 @@ class LayerWise(torch.optim.Optimizer):
         self.coefficient = coefficient
         self.exclude = exclude
         self._record = TrustRatioRecord()
+        # torch's decorators of `step` (hooks, profiler) break graphs when they are called from compiled code.
+        self._plain_step = inspect.unwrap(type(base).step)
         self._share()
 
     def _share(self) -> None:
         """Make the groups and the state those of the base, which replaces its own when it loads a checkpoint."""
         self.param_groups = self.base.param_groups
         self.state = self.base.state
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass on what only the base has, as a schedule-free solver's `eval` or a curvature solver's `attach`."""
+        if name.startswith("_") or "base" not in self.__dict__:
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        return getattr(self.base, name)
 
     def trust_ratios(self) -> dict[str, Tensor]:
         """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""
@@ -88,7 +97,10 @@ class LayerWise(torch.optim.Optimizer):
         self._share()
         self._record.clear()
         before = [[(p, p.detach().clone()) for p in self._adapted(group)] for group in self.param_groups]
-        self.base.step()
+        if torch.compiler.is_compiling():
+            self._plain_step(self.base)
+        else:
+            self.base.step()
         for group, pairs in zip(self.param_groups, before, strict=True):
             if pairs:
                 self._rescale(group, [parameter for parameter, _ in pairs], [old for _, old in pairs])

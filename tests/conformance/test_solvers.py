@@ -1,0 +1,240 @@
+"""What every registered solver must do; a solver added in one file is tested here at once."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import batchlimit.optimizers
+from batchlimit.config import LayerWise, Recipe
+from batchlimit.errors import InputError
+from batchlimit.optimizers import solvers
+from batchlimit.optimizers.build import build_optimizer, option_names
+
+NAMES = solvers.names()
+WRAPS = [None, LayerWise(), LayerWise(lower=0.1, upper=2.0, exclude="nothing")]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "solver_signsgd.py"
+
+
+def model() -> nn.Module:
+    """A net with matrices, biases, a convolution and a norm: every kind of parameter."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3)
+    )
+
+
+def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        inputs = torch.randn(32, 1, 4, 4, generator=generator)
+        yield inputs, inputs.flatten(1)[:, :3]
+
+
+def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+    losses = []
+    for inputs, targets in batches(steps):
+        optimizer.zero_grad()
+        loss = (net(inputs) - targets).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def make(name: str, net: nn.Module, wrap: LayerWise | None = None, lr: float = 0.01) -> torch.optim.Optimizer:
+    optimizer = build_optimizer(Recipe(solver=name, lr=lr, weight_decay=1e-4, layerwise=wrap), net.named_parameters())
+    if hasattr(optimizer, "attach"):  # a solver that watches the model's passes
+        optimizer.attach(net)
+    return optimizer
+
+
+def test_the_built_in_solvers_are_registered() -> None:
+    assert {"momentum", "adagrad", "rmsprop", "adam", "adamw", "lars", "lamb"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_takes_scalar_keyword_options_with_defaults_only(name: str) -> None:
+    factory = solvers.get(name)
+    first, *others = inspect.signature(factory).parameters.values()
+    assert first.name == "named_parameters"
+    assert all(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in others)
+    assert {"lr", "weight_decay"} <= {p.name for p in others}
+    for option in others:
+        if option.kind is option.KEYWORD_ONLY and option.name not in ("lr", "weight_decay"):
+            assert option.default is None or isinstance(option.default, bool | int | float | str), option.name
+    assert (inspect.getdoc(factory) or "").startswith("Return ")
+
+
+@pytest.mark.parametrize("wrap", WRAPS, ids=["bare", "layer-wise", "bounded"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_moves_every_parameter_that_has_a_gradient(name: str, wrap: LayerWise | None) -> None:
+    net = model()
+    optimizer = make(name, net, wrap)
+    before = {key: parameter.detach().clone() for key, parameter in net.named_parameters()}
+    train(net, optimizer, 2)
+    for key, parameter in net.named_parameters():
+        assert torch.isfinite(parameter).all(), key
+        if float(parameter.grad.norm()) > 1e-6:  # a bias before a norm has none
+            assert not torch.equal(parameter, before[key]), key
+
+
+@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_reduces_a_quadratic(name: str, wrap: LayerWise | None) -> None:
+    """The mean over the last steps is below the first loss; the LR is the best of three, as solvers differ in scale."""
+    gains = []
+    for lr in (0.003, 0.03, 1.0):
+        torch.manual_seed(0)
+        net, inputs, target = nn.Linear(6, 8, bias=False), torch.eye(6), torch.randn(6, 8)
+        optimizer = make(name, net, wrap, lr)
+        losses = []
+        for _ in range(40):
+            optimizer.zero_grad()
+            loss = 0.5 * (net(inputs) - target).square().sum()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        gains.append(sum(losses[-5:]) / 5 / losses[0])
+    assert min(gains) < 0.9
+
+
+@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_state_goes_on_bit_for_bit(name: str, wrap: LayerWise | None) -> None:
+    net = model()
+    optimizer = make(name, net, wrap)
+    train(net, optimizer, 3)
+    file = io.BytesIO()
+    torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    other = model()
+    other.load_state_dict(saved["net"])
+    resumed = make(name, other, wrap, lr=0.5)
+    resumed.load_state_dict(saved["optimizer"])
+    train(net, optimizer, 3)
+    train(other, resumed, 3)
+    for ours, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_s_schedulers_set_its_learning_rate(name: str, wrap: LayerWise | None) -> None:
+    net = model()
+    optimizer = make(name, net, wrap, lr=0.5)
+    given = [group["lr"] for group in optimizer.param_groups]
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.0 if step == 0 else 0.5)
+    start = copy.deepcopy(list(net.parameters()))
+    train(net, optimizer, 1)
+    for one, other in zip(net.parameters(), start, strict=True):
+        assert torch.equal(one, other), "a learning rate of 0 moves nothing"
+    scheduler.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5 * lr for lr in given]
+    train(net, optimizer, 1)
+    assert not torch.equal(net[4].weight, start[4])
+
+
+@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_without_a_gradient_stay(name: str, wrap: LayerWise | None) -> None:
+    net = model()
+    optimizer = make(name, net, wrap)
+    frozen = net[4].weight
+    kept = frozen.detach().clone()
+    for parameter in net.parameters():
+        parameter.grad = None if parameter is frozen else torch.ones_like(parameter)
+    optimizer.step()
+    assert torch.equal(frozen, kept)
+    optimizer.zero_grad(set_to_none=True)
+    optimizer.step()  # none at all
+
+
+@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_of_zero_do_no_harm(name: str, wrap: LayerWise | None) -> None:
+    net = model()
+    optimizer = make(name, net, wrap)
+    for _ in range(2):
+        for parameter in net.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+    assert all(torch.isfinite(parameter).all() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_zero_leave_zero(name: str, wrap: LayerWise | None) -> None:
+    """A trust ratio of 0 would hold a zero tensor at zero for ever."""
+    net = nn.Linear(4, 4, bias=False)
+    nn.init.zeros_(net.weight)
+    optimizer = make(name, net, wrap, lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (net(torch.eye(4)) - torch.eye(4)).square().sum().backward()
+        optimizer.step()
+    assert float(net.weight.detach().norm()) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_closure_s_loss_comes_back(name: str) -> None:
+    net = model()
+    optimizer = make(name, net, LayerWise())
+    inputs, targets = next(batches(1))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (net(inputs) - targets).square().mean()
+        loss.backward()
+        return loss
+
+    assert float(optimizer.step(closure).detach()) == pytest.approx(float(closure().detach()), rel=0.9)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adagrad", "rmsprop", "adam", "adamw", "lars", "lamb"])
+def test_a_negative_learning_rate_is_refused(name: str) -> None:
+    with pytest.raises(ValueError):
+        solvers.get(name)(model().named_parameters(), lr=-0.1, weight_decay=0.0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if option_names(solvers.get(name)) is not None])
+def test_an_unknown_option_names_the_valid_ones(name: str) -> None:
+    recipe = Recipe(solver=name, solver_options={"momentun": 0.5})
+    with pytest.raises(InputError, match="momentun") as caught:
+        build_optimizer(recipe, model().named_parameters())
+    assert "\n" not in str(caught.value)
+    for option in option_names(solvers.get(name)) or []:
+        assert option in str(caught.value)
+
+
+def test_a_value_that_torch_refuses_is_the_user_s_error() -> None:
+    with pytest.raises(InputError, match=r"'momentum'.*Nesterov"):
+        build_optimizer(
+            Recipe(solver="momentum", solver_options={"momentum": 0.0, "nesterov": True}), model().named_parameters()
+        )
+
+
+def test_a_solver_in_one_new_file_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of CONTRIBUTING.md, put beside the built-in solvers, is found by its name and works."""
+    (tmp_path / "signsgd.py").write_text(EXAMPLE.read_text())
+    monkeypatch.setattr(batchlimit.optimizers, "__path__", [*batchlimit.optimizers.__path__, str(tmp_path)])
+    monkeypatch.setattr(solvers, "_entries", dict(solvers._entries))
+    monkeypatch.setattr(solvers, "_complete", False)
+    assert "signsgd" in solvers.names()
+    monkeypatch.delitem(sys.modules, "batchlimit.optimizers.signsgd")
+    monkeypatch.delattr(batchlimit.optimizers, "signsgd")
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.tensor([3.0, -0.5])
+    recipe = Recipe(solver="signsgd", lr=0.25, solver_options={"momentum": 0.0})
+    build_optimizer(recipe, [("weight", weight)]).step()
+    assert weight.tolist() == [0.75, 1.25]
+    assert len(EXAMPLE.read_text().splitlines()) <= 80

@@ -1,0 +1,105 @@
+"""LARS, LAMB and `LayerWise` as torch's own optimizers: compiled without graph breaks, LR as a tensor, bf16, CUDA."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from batchlimit.optimizers import kernels
+from batchlimit.optimizers.lamb import LAMB
+from batchlimit.optimizers.lars import LARS
+from batchlimit.optimizers.layerwise import LayerWise
+
+Make = Callable[[list[nn.Parameter], Any], torch.optim.Optimizer]
+MAKERS: dict[str, Make] = {
+    "lars": lambda params, lr: LARS(params, lr, weight_decay=0.1, coefficient=0.1),
+    "lamb": lambda params, lr: LAMB(params, lr, weight_decay=0.1, clip_norm=1.0),
+    "layerwise": lambda params, lr: LayerWise(torch.optim.SGD(params, lr, momentum=0.9)),
+}
+
+
+def trajectory(make: Make, lr: Any, backend: str | None = None, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    params = [nn.Parameter(torch.randn(shape, generator=generator).to(dtype)) for shape in ((6, 5), (5,))]
+    optimizer = make(params, lr)
+    torch._dynamo.reset()
+    step = optimizer.step if backend is None else torch.compile(optimizer.step, fullgraph=True, backend=backend)
+    for _ in range(3):
+        for parameter in params:
+            parameter.grad = torch.randn(parameter.shape, generator=generator).to(dtype)
+        step()
+    return [parameter.detach() for parameter in params]
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_one_graph_compiled_gives_the_same_weights(maker: str) -> None:
+    for lr in (0.1, torch.tensor(0.1)):
+        compiled = trajectory(MAKERS[maker], lr, backend="aot_eager")
+        torch.testing.assert_close(compiled, trajectory(MAKERS[maker], 0.1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("maker", MAKERS)
+def test_machine_code_gives_the_same_weights(maker: str) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    compiled = trajectory(MAKERS[maker], 0.1, backend="inductor")
+    torch.testing.assert_close(compiled, trajectory(MAKERS[maker], 0.1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_the_learning_rate_may_be_a_tensor(maker: str) -> None:
+    torch.testing.assert_close(trajectory(MAKERS[maker], torch.tensor(0.1)), trajectory(MAKERS[maker], 0.1))
+
+
+@pytest.mark.parametrize("kernel", [{"fused": True}, {"foreach": True}, {"foreach": False, "fused": False}], ids=str)
+@pytest.mark.parametrize("solver", [LARS, LAMB])
+def test_bf16_weights_follow_the_fp32_ones(solver: type, kernel: dict[str, bool]) -> None:
+    def make(params: list[nn.Parameter], lr: Any) -> torch.optim.Optimizer:
+        return solver(params, lr, weight_decay=0.1, **kernel)
+
+    rough, fine = (trajectory(make, 0.05, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    for one, other in zip(rough, fine, strict=True):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one.float(), other, rtol=0.03, atol=0.03)
+
+
+@pytest.mark.parametrize("maker", ["lars", "lamb"])
+def test_without_torch_s_private_kernels_the_result_is_the_same(maker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels.fused_kernels_work()
+    fast = trajectory(MAKERS[maker], 0.1)
+    monkeypatch.delattr(torch, "_fused_sgd_")
+    monkeypatch.setattr(torch, "_fused_adam_", lambda *args, **kwargs: None)  # there, but not what it was
+    kernels.fused_kernels_work.cache_clear()
+    assert not kernels.fused_kernels_work()
+    slow = trajectory(MAKERS[maker], 0.1)
+    monkeypatch.undo()
+    kernels.fused_kernels_work.cache_clear()
+    torch.testing.assert_close(fast, slow, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_step_recorded_in_a_cuda_graph_replays(maker: str) -> None:
+    makers = {**MAKERS, "lamb": lambda params, lr: LAMB(params, lr, weight_decay=0.1, capturable=True)}
+    ends = []
+    for recorded in (False, True):
+        torch.manual_seed(0)
+        params = [nn.Parameter(torch.randn(shape, device="cuda")) for shape in ((6, 5), (5,))]
+        for parameter in params:
+            parameter.grad = torch.randn_like(parameter)
+        optimizer = makers[maker](params, torch.tensor(0.1, device="cuda"))
+        optimizer.step()
+        if recorded:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                optimizer.step()
+        for _ in range(3):
+            graph.replay() if recorded else optimizer.step()
+        ends.append([parameter.detach().clone() for parameter in params])
+    torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)
