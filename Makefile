@@ -1,6 +1,6 @@
 # Every target makes what it needs, from nothing: Python 3.11 or later and make are enough.
 #   make demo PYTHON=python3.12            another interpreter
-#   make demo PIP_ARGS='--index-url ...'   where pip looks for packages, say for another build of torch
+#   make demo PIP_ARGS='--extra-index-url ADDRESS'   where pip looks too, say for another build of torch
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=

@@ -83,7 +83,7 @@ def settings_page() -> str:
     ]
     for title, model in kinds:
         doc = inspect.getdoc(model) or ""
-        parts.append(f"\n## {title}\n\n{_plain(doc, code=True)}\n\n| name | type | default |\n|---|---|---|\n")
+        parts.append(f"\n## {title}\n\n{_plain(doc)}\n\n| name | type | default |\n|---|---|---|\n")
         parts += [_setting(name, field) for name, field in model.model_fields.items()]
     return "".join(parts)
 
@@ -142,9 +142,9 @@ def _defines_something(module) -> bool:
     )
 
 
-def _plain(text: str, code: bool = False) -> str:
-    """Return plain text as Markdown; with `code`, what stands between backticks stays as it is."""
-    parts = re.split(r"(`[^`]*`)", text) if code else [text]
+def _plain(text: str) -> str:
+    """Return plain text as Markdown; what stands between backticks stays as it is."""
+    parts = re.split(r"(`[^`]*`)", text)
     parts[::2] = [re.sub(r"([|*_<\[])", r"\\\1", part) for part in parts[::2]]
     return "".join(parts)
 

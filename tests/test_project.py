@@ -153,6 +153,11 @@ def test_the_wheel_alone_gives_a_working_command(wheel):
     assert version.split()[-1] in metadata.name
 
 
+def test_the_guide_to_contributing_shows_the_example_in_full():
+    (shown,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)
+    assert shown == (ROOT / "examples" / "solver_signsgd.py").read_text()
+
+
 def test_the_changelog_speaks_of_this_version():
     source = (SOURCE / "__init__.py").read_text()
     version = re.search(r'__version__ = "(.+)"', source)[1]
