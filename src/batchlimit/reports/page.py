@@ -119,7 +119,7 @@ def _render(
             devices=tables.device_rows(finding),
             environment=tables.environment_rows(finding, records),
             command=reproduce_command(finding),
-            estimate=functools.partial(quantities.estimate_text, percent=percent),
+            estimate=lambda known: _unbroken(quantities.estimate_text(known, percent=percent)),
             metric=functools.partial(quantities.metric_text, percent=percent, digits=2),
             count=quantities.count,
             counted=quantities.counted,
@@ -132,6 +132,11 @@ def _render(
             data=_trusted(embedded_json(verdict.strict(data))),
         )
     )
+
+
+def _unbroken(text: str) -> str:
+    """Keep a number with its unit, and 'n = 5' together, when the line is broken."""
+    return text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
 
 
 def _trusted(text: str) -> Markup:

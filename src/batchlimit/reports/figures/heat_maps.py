@@ -12,6 +12,7 @@ from batchlimit.reports.quantities import count, is_percent
 from batchlimit.reports.verdict import all_sizes
 
 _TEXT_CELLS = 12
+_WIDE_CELLS = 5
 
 
 def cells(finding: LimitFinding, *, only_best: bool = False) -> list[Row]:
@@ -76,7 +77,7 @@ def draw(finding: LimitFinding, *, only_best: bool = False) -> Figure | None:
         caption=(
             f"Selection metric ({finding.metric_name}, on the split that tuning selects by), a panel for each batch "
             "size and recipe; darker is better, on one scale for all. Framed: the best of its panel. Grey: diverged "
-            "or stopped early."
+            "or stopped early (× where there is no room for the word)."
         ),
         rows=tuple(rows),
         panels=panels,
@@ -107,10 +108,12 @@ def _panel(
     worst, best = domain
     rates = sorted({float(row["lr"] or 0) for row in rows})
     warmups = sorted({str(row["warmup"]) for row in rows}, key=_length, reverse=True)
-    shown = [{**row, "lr": f"{row['lr']:.3g}", "score": _score(row, worst, best)} for row in rows]
+    crowded = len(rates) > _WIDE_CELLS
+    digits = 2 if crowded and len({f"{rate:.2g}" for rate in rates}) == len(rates) else 3
+    shown = [{**row, "lr": f"{row['lr']:.{digits}g}", "score": _score(row, worst, best)} for row in rows]
     x = alt.X(
         "lr:N",
-        sort=[f"{rate:.3g}" for rate in rates],
+        sort=[f"{rate:.{digits}g}" for rate in rates],
         title="learning rate (lr)",
         axis=alt.Axis(labelAngle=0, labelOverlap="greedy"),
         scale=alt.Scale(paddingInner=0.04),
@@ -120,7 +123,7 @@ def _panel(
     tooltip += [alt.Tooltip("metric:Q", format=".4~f"), alt.Tooltip("trials:Q")]
     colours = alt.Scale(scheme="blues", domain=[0, 1], clamp=True)
     done = alt.Chart(data([row for row in shown if row["metric"] is not None]))
-    lost = alt.Chart(data([{**row, "text": _lost(row)} for row in shown if row["metric"] is None]))
+    lost = alt.Chart(data([{**row, "text": "×" if crowded else _lost(row)} for row in shown if row["metric"] is None]))
     layers = [
         done.mark_rect().encode(x=x, y=y, color=alt.Color("score:Q", scale=colours, legend=None), tooltip=tooltip),
         lost.mark_rect(style="empty", opacity=0.6).encode(x=x, y=y, tooltip=tooltip),
@@ -137,7 +140,7 @@ def _panel(
         layers.append(lost.mark_text(style="ink", fontSize=11).encode(x=x, y=y, text="text:N"))
     title = alt.TitleParams(f"batch {count(key[0])} · {key[1]}", anchor="start", fontSize=13, limit=330)
     return alt.layer(*layers).properties(
-        width=max(150, min(300, 62 * len(rates))), height=max(60, 34 * len(warmups)), title=title
+        width=max(150, min(330, 62 * len(rates))), height=max(60, 34 * len(warmups)), title=title
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import altair as alt
@@ -69,11 +70,16 @@ class Axes:
     def x(self, field: str = "batch_size") -> alt.X:
         """Return the batch sizes on a logarithmic axis with the real sizes as labels and the full batch named."""
         full = self.finding.dataset_size
+        octaves = math.log2(self.box.right / self.box.left)
         axis = alt.Axis(
-            values=[size for size in self.sizes if size == full or full / size > 2**0.5],
-            labelExpr=f"datum.value == {full} ? [format(datum.value, ',d'), 'full batch'] : format(datum.value, ',d')",
+            values=list(self.sizes),
+            labelExpr=(
+                f"datum.value == {full} ? [format(datum.value, ',d'), 'full batch'] : "
+                f"log({full} / datum.value) / LN2 * width / {octaves:.4f} < 44 ? '' : format(datum.value, ',d')"
+            ),
             grid=False,
             labelOverlap="greedy",
+            labelSeparation=5,
             title="batch size (examples, logarithmic)",
         )
         scale = alt.Scale(type="log", base=2, domain=[self.box.left, self.box.right], nice=False)

@@ -19,6 +19,8 @@ BASELINE_SERIES = "baseline"
 # The axis shows this many times the allowed loss (A - target) below the target: what lies further down is drawn at the
 # edge with its value, so that the half per cent that decides stays visible.
 _SHOWN_LOSSES = 20.0
+# About the pixels of a factor of two on a phone, and of a letter.
+_OCTAVE, _LETTER = 40, 6.5
 _LEFT_PAD, _RIGHT_PAD = 2**1.2, 2**0.6
 
 
@@ -87,7 +89,7 @@ def frame(finding: LimitFinding, rows: list[Row]) -> Frame:
         reach = _SHOWN_LOSSES * abs(mean - target)
         bottom, top = (max(bottom, target - reach), top) if up else (bottom, min(top, target + reach))
     room = 0.08 * ((top - bottom) or abs(top) or 1.0)
-    bottom, top = bottom - room, top + 1.6 * room
+    bottom, top = bottom - room * (1.0 if up else 2.4), top + room * (2.4 if up else 1.0)
     return Frame(
         min(sizes) / _LEFT_PAD, max(sizes) * _RIGHT_PAD, bottom, top, worst=bottom + room / 3 if up else top - room / 3
     )
@@ -192,23 +194,39 @@ def labels(finding: LimitFinding, drawn: list[Row]) -> list[Label]:
     line = [row for row in drawn if row["series"] == LINEAR_SERIES or starts(row, LINEAR_SERIES, drawn)]
     placed += _linear_labels(line, better)
     before = ""
+    named: list[Label] = []
     for row in drawn:
         if row["series"] != BEST_SERIES:
             continue
         recipe = str(row["recipe"])
         if recipe not in (before, LINEAR_SERIES):
             text = f"best: {recipe}" if before in ("", LINEAR_SERIES) else recipe
-            placed.append(_label(row, text, tint(row), "center", 0, 18 * better))
+            named.append(_label(row, text, tint(row), "center", 0, 18 * better))
         before = recipe
         if row["note"] and recipe != LINEAR_SERIES:
             placed.append(_label(row, str(row["note"]), "", "right", -10, -18 * better))
+    return [*placed, *_staggered(named, better)]
+
+
+def _staggered(named: list[Label], better: int) -> list[Label]:
+    """Return labels in a row with every other one further out where two would overlap on a phone."""
+    placed: list[Label] = []
+    for label in named:
+        before = placed[-1] if placed else None
+        if before is not None and before.dy == 18 * better:
+            apart = math.log2(label.batch_size / before.batch_size) * _OCTAVE
+            if apart < _LETTER * (min(len(before.text), 28) + min(len(label.text), 28)) / 2:
+                label = replace(label, dy=32 * better)
+        placed.append(label)
     return placed
 
 
 def _linear_labels(line: list[Row], better: int) -> list[Label]:
-    """Name the line where it first fails, else at its end, and write the notes of its points; `line` may be empty."""
+    """Name the line where it has failed clearly, else at its end, and write the notes; `line` may be empty."""
     placed = []
-    named = next((place for place, row in enumerate(line) if row["decision"] == "fail"), len(line) - 1)
+    failed = [place for place, row in enumerate(line) if row["decision"] == "fail"]
+    inside = [place for place in failed if line[place]["place"] == "measured"]
+    named = (inside[-1:] or failed[:1] or [len(line) - 1])[0]
     for place, row in enumerate(line):
         if row["series"] == BASELINE_SERIES:
             continue
@@ -216,12 +234,14 @@ def _linear_labels(line: list[Row], better: int) -> list[Label]:
         if place == named and edge and place and line[place - 1]["place"] == "measured":
             placed.append(_halfway(line[place - 1], row))
         elif place == named and edge:
-            placed.append(_label(row, LINEAR_SERIES, LINEAR, "center", 0, 30 * better))
+            placed.append(_label(row, LINEAR_SERIES, LINEAR, "right", -9, 30 * better))
         elif place == named:
             placed.append(_label(row, LINEAR_SERIES, LINEAR, "right", -12, -4 * better))
-        if row["note"] and row is line[-1]:
+        if not row["note"] or (row["place"] == "diverged" and line[place - 1]["place"] == "diverged" and place):
+            continue  # of a row of crosses the first is named
+        if row is line[-1]:
             placed.append(_label(row, str(row["note"]), "", "center", 0, (14 if edge else -18) * better))
-        elif row["note"]:
+        else:
             # On a phone neighbours are 40 px apart: all notes but the last stand to the left of their points.
             placed.append(_label(row, str(row["note"]), "", "right", -9 if edge else 0, (14 if edge else -18) * better))
     return placed
