@@ -10,14 +10,12 @@ from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_numbers
-from batchlimit.optimizers.kernels import UNCORRECTED, choose_kernel, flattened, fused_adam, same_layout
-from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
+from batchlimit.optimizers.kernels import UNCORRECTED, choose_kernel, fused_adam, same_layout
+from batchlimit.optimizers.param_groups import check_exclusion, decay_groups
 from batchlimit.optimizers.presets import LAMB_PRESETS, resolve_preset
-from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio, trust_ratios
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratios
 
 CLIPS = ("above", "always")
-# Elements of each of five tensors that a core's cache keeps.
-BLOCK = 2**16
 
 
 class LAMB(torch.optim.Optimizer):
@@ -82,7 +80,7 @@ class LAMB(torch.optim.Optimizer):
         self.clip_norm = clip_norm
         self.clip = clip
         self._record = TrustRatioRecord()
-        self._scratch: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        self._scratch: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def trust_ratios(self) -> dict[str, Tensor]:
         """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""
@@ -173,37 +171,30 @@ class LAMB(torch.optim.Optimizer):
         square: Tensor,
         step: Tensor,
     ) -> Tensor:
-        """Update one tensor on a CPU, block by block; return its trust ratio, shape (1,).
+        """Update one tensor on a CPU; return its trust ratio, shape (1,).
 
-        Adam's kernel run on zeros leaves minus its update there. A block of everything stays in the core's cache, so
-        memory sees each tensor once, and weights and update once more when the ratio is known.
+        Adam's kernel run on -weight_decay * w leaves minus the update there: three passes over memory in all.
         """
-        counted = step if group["bias_correction"] else UNCORRECTED
-        adapted = not is_excluded(parameter, group["exclude"])
-        whole = self._scratch_for(parameter)
-        blocks = [torch.split(flattened(tensor), BLOCK) for tensor in (whole, parameter, gradient, mean, square)]
-        measured = []
-        for update, weights, gradients, means, squares in zip(*blocks, strict=True):
-            scaled = gradients if factor is None else gradients * factor
-            lists = [update.zero_()], [scaled], [means], [squares], [counted]
-            fused_adam(*lists, step_size=1.0, betas=group["betas"], eps=group["eps"])
-            if group["weight_decay"] != 0:
-                update.sub_(weights, alpha=group["weight_decay"])
-            if adapted:
-                measured.append(norms([weights, update]))
-        ratio = torch.ones(1, dtype=torch.float64)
-        if adapted:
-            weight_norm, update_norm = torch.stack(measured).double().square_().sum(0).sqrt_()
-            ratio = trust_ratio(weight_norm, update_norm, lower=group["lower"], upper=group["upper"]).reshape(1)
-        flattened(parameter).add_(whole, alpha=float(group["lr"]) * float(ratio))
+        if factor is not None:
+            gradient = torch.mul(gradient, factor, out=self._scratch_like(gradient, "gradient"))
+        update = self._scratch_like(parameter, "update")
+        if group["weight_decay"] != 0:
+            torch.mul(parameter, -group["weight_decay"], out=update)
+        else:
+            update.zero_()
+        lists = [update], [gradient], [mean], [square], [step if group["bias_correction"] else UNCORRECTED]
+        fused_adam(*lists, step_size=1.0, betas=group["betas"], eps=group["eps"])
+        bounds = {"lower": group["lower"], "upper": group["upper"]}
+        ratio = trust_ratios([parameter], [update], group["exclude"], **bounds)
+        parameter.add_(update, alpha=float(group["lr"]) * float(ratio))
         return ratio
 
-    def _scratch_for(self, parameter: Tensor) -> Tensor:
-        """Return memory for one update, shape (numel,), which all parameters share so that it stays in the cache."""
-        key = (parameter.device, parameter.dtype)
-        if key not in self._scratch or self._scratch[key].numel() < parameter.numel():
-            self._scratch[key] = torch.empty(parameter.numel(), dtype=parameter.dtype, device=parameter.device)
-        return self._scratch[key][: parameter.numel()]
+    def _scratch_like(self, tensor: Tensor, use: str) -> Tensor:
+        """Return memory of `tensor`'s type and layout which all tensors share, so that it stays in the cache."""
+        key = (use, tensor.dtype)
+        if key not in self._scratch or self._scratch[key].numel() < tensor.numel():
+            self._scratch[key] = torch.empty(tensor.numel(), dtype=tensor.dtype)
+        return self._scratch[key].as_strided(tensor.shape, tensor.stride())
 
 
 def _update_together(

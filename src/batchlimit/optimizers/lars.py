@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -16,8 +16,6 @@ from batchlimit.optimizers.presets import LARS_PRESETS, resolve_preset
 from batchlimit.optimizers.trust_ratio import TrustRatioRecord, trust_ratios
 
 DECAYS = ("both", "ratio", "decoupled")
-# Elements of weights, and as many of gradients, that a core's cache keeps between their norms and their update.
-PIECE = 2**17
 
 
 class LARS(torch.optim.Optimizer):
@@ -115,22 +113,17 @@ class LARS(torch.optim.Optimizer):
                 buffers.append(state["momentum_buffer"])
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor]) -> None:
+        ratios = _trust_ratios(group, params, grads)
+        if not torch.compiler.is_compiling():
+            self._record.add(params, ratios)
         kernel = choose_kernel(params, foreach=group["foreach"], fused=group["fused"])
         if kernel == "foreach":
-            ratios = _trust_ratios(group, params, grads)
             _update_together(group, params, grads, buffers, list((group["lr"] * ratios).unbind()))
-            if not torch.compiler.is_compiling():
-                self._record.add(params, ratios)
             return
-        # On a CPU in pieces that fit the cache: what the norms have read, the update then finds there.
-        for piece in _pieces(params):
-            weights, gradients = [params[i] for i in piece], [grads[i] for i in piece]
-            ratios = _trust_ratios(group, weights, gradients)
-            self._record.add(weights, ratios)
-            for place, ratio in enumerate(ratios.tolist()):
-                own = [buffers[piece[place]]] if buffers else []
-                size = float(group["lr"]) * ratio
-                _update_one(group, weights[place], gradients[place], own, size, fused=kernel == "fused")
+        for index, ratio in enumerate(ratios.tolist()):
+            own = [buffers[index]] if buffers else []
+            size = float(group["lr"]) * ratio
+            _update_one(group, params[index], grads[index], own, size, fused=kernel == "fused")
 
 
 def _trust_ratios(group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> Tensor:
@@ -144,20 +137,6 @@ def _trust_ratios(group: dict[str, Any], params: list[Tensor], grads: list[Tenso
         lower=group["lower"],
         upper=group["upper"],
     )
-
-
-def _pieces(params: list[Tensor]) -> Iterator[list[int]]:
-    """Yield the indices of `params` in runs of at most `PIECE` elements, larger tensors alone."""
-    piece: list[int] = []
-    size = 0
-    for index, parameter in enumerate(params):
-        if piece and size + parameter.numel() > PIECE:
-            yield piece
-            piece, size = [], 0
-        piece.append(index)
-        size += parameter.numel()
-    if piece:
-        yield piece
 
 
 def _update_together(

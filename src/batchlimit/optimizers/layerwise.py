@@ -10,8 +10,18 @@ import torch
 from torch import Tensor
 
 from batchlimit.optimizers.checks import check_bounds, check_numbers
+from batchlimit.optimizers.kernels import is_dense
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
 from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio
+
+# torch's solvers in which no tensor's update depends on another tensor.
+TENSOR_BY_TENSOR = (
+    torch.optim.SGD,
+    torch.optim.Adagrad,
+    torch.optim.RMSprop,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+)
 
 
 class LayerWise(torch.optim.Optimizer):
@@ -53,6 +63,7 @@ class LayerWise(torch.optim.Optimizer):
         self._record = TrustRatioRecord()
         # torch's decorators of `step` (hooks, profiler) break graphs when they are called from compiled code.
         self._plain_step = inspect.unwrap(type(base).step)
+        self._kept = torch.empty(0)
         self._share()
 
     def _share(self) -> None:
@@ -96,28 +107,73 @@ class LayerWise(torch.optim.Optimizer):
                 loss = closure()
         self._share()
         self._record.clear()
-        before = [[(p, p.detach().clone()) for p in self._adapted(group)] for group in self.param_groups]
         if torch.compiler.is_compiling():
-            self._plain_step(self.base)
+            self._step_together(self._plain_step)
+        elif type(self.base) in TENSOR_BY_TENSOR and self._base_is_plain():
+            self._step_one_by_one()
         else:
-            self.base.step()
+            self._step_together(type(self.base).step)
+        return loss
+
+    def _step_together(self, step: Callable[[torch.optim.Optimizer], Any]) -> None:
+        """Keep all weights, let the base do its step, rescale: right for any base, and the way to few launches."""
+        before = [[(p, p.detach().clone()) for p in self._adapted(group)] for group in self.param_groups]
+        step(self.base)
         for group, pairs in zip(self.param_groups, before, strict=True):
             if pairs:
                 self._rescale(group, [parameter for parameter, _ in pairs], [old for _, old in pairs])
-        return loss
+
+    def _base_is_plain(self) -> bool:
+        """Return whether all is on a CPU and nobody watches the base's steps."""
+        hooks = self.base._optimizer_step_pre_hooks or self.base._optimizer_step_post_hooks
+        return not hooks and all(p.device.type == "cpu" for group in self.param_groups for p in group["params"])
+
+    def _step_one_by_one(self) -> None:
+        """Give the base one tensor at a time, so that old and new weights meet in the cache, in memory used again."""
+        whole = [group["params"] for group in self.param_groups]
+        try:
+            for group in self.param_groups:
+                group["params"] = []
+            for group, params in zip(self.param_groups, whole, strict=True):
+                group["params"] = [p for p in params if is_excluded(p, self.exclude)]
+                self.base.step()
+                for parameter in params:
+                    if parameter.grad is not None and not is_excluded(parameter, self.exclude):
+                        group["params"] = [parameter]
+                        self._step_one(group, parameter)
+                group["params"] = []
+        finally:
+            for group, params in zip(self.param_groups, whole, strict=True):
+                group["params"] = params
+
+    def _step_one(self, group: dict[str, Any], parameter: Tensor) -> None:
+        if self._kept.dtype != parameter.dtype or self._kept.numel() < parameter.numel():
+            self._kept = torch.empty(parameter.numel(), dtype=parameter.dtype)
+        dense = is_dense(parameter)
+        kept = self._kept.as_strided(parameter.shape, parameter.stride()) if dense else torch.empty_like(parameter)
+        kept.copy_(parameter)
+        weight_norm = norms([kept])
+        self.base.step()
+        difference = kept.sub_(parameter)  # minus the update
+        ratio = self._ratio(weight_norm, norms([difference]), group)
+        parameter.add_(difference, alpha=1 - float(ratio))
+        self._record.add([parameter], ratio)
+
+    def _ratio(self, weight_norms: Tensor, update_norms: Tensor, group: dict[str, Any]) -> Tensor:
+        return trust_ratio(
+            weight_norms,
+            update_norms / group["lr"],
+            coefficient=self.coefficient,
+            lower=self.lower,
+            upper=self.upper,
+        )
 
     def _adapted(self, group: dict[str, Any]) -> list[Tensor]:
         return [p for p in group["params"] if p.grad is not None and not is_excluded(p, self.exclude)]
 
     def _rescale(self, group: dict[str, Any], params: list[Tensor], before: list[Tensor]) -> None:
         updates = list(torch._foreach_sub(params, before))
-        ratios = trust_ratio(
-            norms(before),
-            norms(updates) / group["lr"],
-            coefficient=self.coefficient,
-            lower=self.lower,
-            upper=self.upper,
-        )
+        ratios = self._ratio(norms(before), norms(updates), group)
         torch._foreach_mul_(updates, list(ratios.unbind()))
         torch._foreach_add_(before, updates)
         torch._foreach_copy_(params, before)
