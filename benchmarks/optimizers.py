@@ -12,11 +12,11 @@ one object of time ratios, ours / theirs:
     layerwise_extra_over_bound  (LayerWise(SGD) - SGD) / one read and write of the parameters           aim <= 1
 
 What bounds it: memory, not arithmetic (with tensors of two numbers each, the whole LARS step is 1.5 ms). A core that
-reads 100 MB in 8 ms takes 24 ms for the fused SGD (reads w, g, v; writes w, v) and 16 more for the two norms, which must
-be known before the first write. Cutting large tensors into blocks that fit the L2 cache was tried and lost: the calls
-cost more than the reads they saved. LayerWise reads and writes a copy of each tensor besides, five passes in all, of
-which a large last-level cache absorbs some. Where the allocator gives memory back to the system, `foreach` and the usual
-loops also pay page faults for their temporaries; ours have none, so the ratios are better there.
+reads 100 MB in 8 ms takes 22 ms for the fused SGD (reads w, g, v; writes w, v) and 16 more for the two norms, which
+must be known before the first write. Cutting large tensors into blocks that fit the L2 cache was tried and lost: the
+calls cost more than the reads they saved. LayerWise reads and writes a copy of each tensor besides, five passes in all,
+of which a large last-level cache absorbs some. Where the allocator gives memory back to the system, `foreach` and the
+usual loops also pay page faults for their temporaries; ours have none, so the ratios are better there.
 """
 
 from __future__ import annotations
