@@ -26,7 +26,8 @@ class Figure:
     """One figure of a report.
 
     `name` is the stem of its exported files, `title` the question it answers, `caption` how to read it. `rows` is all
-    its data, as its CSV has it. A figure with one panel is as wide as the page; several are laid out side by side.
+    its data, as its CSV has it. A figure with one panel is as wide as the page, at least `least_width`
+    pixels; several are laid out side by side.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Figure:
     rows: tuple[Row, ...]
     panels: tuple[alt.TopLevelMixin, ...]
     columns: int = 1
+    least_width: int = 0
 
     @functools.cached_property
     def panel_specs(self) -> tuple[dict[str, Any], ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import altair as alt
@@ -56,6 +55,7 @@ def draw(finding: LimitFinding) -> Figure:
         ),
         rows=tuple({key: value for key, value in row.items() if key not in ("y", "y_low", "y_high")} for row in drawn),
         panels=(chart,),
+        least_width=box.least_width,
     )
 
 
@@ -70,12 +70,12 @@ class Axes:
     def x(self, field: str = "batch_size") -> alt.X:
         """Return the batch sizes on a logarithmic axis with the real sizes as labels and the full batch named."""
         full = self.finding.dataset_size
-        octaves = math.log2(self.box.right / self.box.left)
         axis = alt.Axis(
             values=list(self.sizes),
             labelExpr=(
                 f"datum.value == {full} ? [format(datum.value, ',d'), 'full batch'] : "
-                f"log({full} / datum.value) / LN2 * width / {octaves:.4f} < 44 ? '' : format(datum.value, ',d')"
+                f"log({full} / datum.value) / LN2 * width / {self.box.octaves:.4f} < 44 ? '' : "
+                "format(datum.value, ',d')"
             ),
             grid=False,
             labelOverlap="greedy",

@@ -13,6 +13,8 @@ from batchlimit.reports.palette import BASELINE, LINEAR, colour
 from batchlimit.reports.quantities import count, is_percent, metric_text
 from batchlimit.reports.verdict import all_sizes, reached_by
 
+Align = Literal["left", "center", "right"]
+
 LINEAR_SERIES = "linear scaling"
 BEST_SERIES = "best recipe"
 BASELINE_SERIES = "baseline"
@@ -20,7 +22,7 @@ BASELINE_SERIES = "baseline"
 # edge with its value, so that the half per cent that decides stays visible.
 _SHOWN_LOSSES = 20.0
 # About the pixels of a factor of two on a phone, and of a letter.
-_OCTAVE, _LETTER = 40, 6.5
+_OCTAVE, _LETTER = 36, 6.5
 _LEFT_PAD, _RIGHT_PAD = 2**1.2, 2**0.6
 
 
@@ -33,6 +35,16 @@ class Frame:
     bottom: float
     top: float
     worst: float
+
+    @property
+    def octaves(self) -> float:
+        """How many factors of two the drawn batch sizes span."""
+        return math.log2(self.right / self.left)
+
+    @property
+    def least_width(self) -> int:
+        """The pixels that labels need to keep apart; a narrower screen scrolls the map."""
+        return round(70 + _OCTAVE * self.octaves)
 
 
 def points(finding: LimitFinding) -> list[Row]:
@@ -180,7 +192,7 @@ class Label:
     y: float
     text: str
     tint: str
-    align: Literal["left", "center", "right"]
+    align: Align
     dx: int
     dy: int
 
@@ -239,12 +251,21 @@ def _linear_labels(line: list[Row], better: int) -> list[Label]:
             placed.append(_label(row, LINEAR_SERIES, LINEAR, "right", -12, -4 * better))
         if not row["note"] or (row["place"] == "diverged" and line[place - 1]["place"] == "diverged" and place):
             continue  # of a row of crosses the first is named
-        if row is line[-1]:
-            placed.append(_label(row, str(row["note"]), "", "center", 0, (14 if edge else -18) * better))
-        else:
-            # On a phone neighbours are 40 px apart: all notes but the last stand to the left of their points.
-            placed.append(_label(row, str(row["note"]), "", "right", -9 if edge else 0, (14 if edge else -18) * better))
+        align: Align = "center" if row is line[-1] else "right"
+        dx = 0 if row is line[-1] or not edge else -9
+        note = _label(row, str(row["note"]), "", align, dx, (14 if edge else -18) * better)
+        if edge and place and line[place - 1]["place"] != "measured" and _crowded(line[place - 1], note):
+            lines = str(line[place - 1]["note"]).count("\n") + 1
+            note = replace(note, dy=note.dy + 14 * lines * better)
+        placed.append(note)
     return placed
+
+
+def _crowded(before: Row, note: Label) -> bool:
+    """Say whether a note would reach the one of the point before on a phone."""
+    apart = math.log2(note.batch_size / int(before["batch_size"] or 1)) * _OCTAVE
+    width = _LETTER * max(len(line) for line in note.text.split("\n"))
+    return apart < (width if note.align == "right" else width / 2 - 9)
 
 
 def _halfway(before: Row, after: Row) -> Label:
@@ -254,7 +275,7 @@ def _halfway(before: Row, after: Row) -> Label:
     return replace(ends[0], batch_size=middle, y=(ends[0].y + ends[1].y) / 2)
 
 
-def _label(row: Row, text: str, colour: str, align: Literal["left", "center", "right"], dx: int, dy: int) -> Label:
+def _label(row: Row, text: str, colour: str, align: Align, dx: int, dy: int) -> Label:
     y = row["y"]
     return Label(int(row["batch_size"] or 1), y if isinstance(y, float) else 0.0, text, colour, align, dx, dy)
 
