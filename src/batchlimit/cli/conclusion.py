@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from batchlimit.cli.terminal import Output
 from batchlimit.findings import Estimate, LimitFinding, Measurement
 from batchlimit.reports.quantities import count, is_percent, metric_text
 from batchlimit.reports.verdict import all_sizes, as_json, reached_by, sentence, summary_lines
@@ -19,7 +19,7 @@ _REGIMES = {"baseline": "", "small": "green", "large": "cyan", "huge": "red", "u
 
 def conclude(finding: LimitFinding, *, ledger: str, report: Path) -> None:
     """Print the verdict, the table, what it rests on, the ledger and, on the last line, the report's path."""
-    console = Console(highlight=False)
+    console = Output()
     # In a pipe every sentence is one line, for grep; on a terminal it is wrapped at words.
     wide = not console.is_terminal
     console.print(Text(sentence(finding), style="bold"), soft_wrap=wide)
@@ -47,8 +47,8 @@ def finding_table(finding: LimitFinding) -> Table:
     table.add_column("batch size", justify="right", no_wrap=True)
     table.add_column("regime", no_wrap=True)
     table.add_column("linear scaling", no_wrap=True)
-    table.add_column("best recipe", no_wrap=True)
-    table.add_column("which")
+    table.add_column("best recipe")
+    table.add_column("which", min_width=8)
     baseline = finding.baseline
     if baseline is not None:
         table.add_row(count(baseline.batch_size), "baseline", plus_minus(baseline.metric, percent=percent))

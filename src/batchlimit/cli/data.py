@@ -6,11 +6,11 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from batchlimit.cli.layers import Layers
 from batchlimit.cli.options import AsJson, DataDir, run_options
+from batchlimit.cli.terminal import Output
 from batchlimit.errors import InputError, unknown_name
 
 ACTIONS = ("status", "fetch")
@@ -61,7 +61,7 @@ def _status(as_json: bool) -> None:
     for entry in found:
         contents = "-" if entry.where is None else "verified" if entry.verified else "not the known ones"
         table.add_row(entry.name, contents, entry.where or f"not here; batchlimit data fetch {entry.name}")
-    Console(highlight=False).print(table)
+    Output().print(table)
 
 
 def _fetch(name: str | None, as_json: bool) -> None:

@@ -58,6 +58,11 @@ class Commands(TyperGroup):
         before = _listen()
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said. What is
+            # still buffered goes nowhere, or the interpreter would complain about it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(OK) from None
         except KeyboardInterrupt as stop:
             raise typer.Exit(_stopped(stop, signal.SIGINT)) from None
         except Terminated as stop:
@@ -80,10 +85,6 @@ class Commands(TyperGroup):
         except InputError as error:
             say(str(error))
             return BAD_INPUT
-        except BrokenPipeError:
-            # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            return OK
         except Exception as error:
             return _unexpected(error)
 

@@ -8,10 +8,10 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from batchlimit.cli.options import AsJson
+from batchlimit.cli.terminal import Output
 from batchlimit.errors import unknown_name
 
 # Each kind and where its registry is; the module is imported when the kind is asked for.
@@ -46,7 +46,7 @@ def list_names(
     if as_json:
         print(json.dumps(found))
         return
-    console = Console(highlight=False)
+    console = Output()
     for name, entries in found.items():
         if kind is None:
             console.print(f"[bold]{name}[/bold]")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from batchlimit.cli.terminal import Output
 from batchlimit.reports.quantities import counted, metric_text, span
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class TrainingProgress:
 
 def summary(record: TrialRecord, workload: Workload) -> None:
     """Print how the trial ended and its scores to stdout."""
-    console = Console(highlight=False)
+    console = Output()
     trial = record.config
     cost = f"{counted(record.steps, 'step')}, {record.samples:,} examples, {span(record.seconds)}"
     if record.status != "complete":

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from batchlimit.cli.exits import RUN_FAILED, resumable
 from batchlimit.cli.layers import Layers, own_options
 from batchlimit.cli.places import Places, places, writable
 from batchlimit.cli.searching import SearchProgress
+from batchlimit.cli.terminal import Output
 
 if TYPE_CHECKING:
     from batchlimit.findings import TuneFinding
@@ -163,7 +163,7 @@ def _show(finding: TuneFinding, ledger: str, recipe: Path | None) -> None:
     from batchlimit.cli.conclusion import plus_minus
     from batchlimit.reports.quantities import count, counted, large_count, span
 
-    console = Console(highlight=False)
+    console = Output()
     wide = not console.is_terminal
     percent = bool(finding.metric_percent)
     where = f"{finding.workload} at batch size {count(finding.batch_size)}"
