@@ -91,7 +91,7 @@ def test_the_page_says_what_it_must(documents: dict[str, Document]) -> None:
         "512 holds, 1,000 does not",
         "takes success to be monotone",
         "AMD EPYC",
-        "batchlimit find digits --budget 8 --seeds 5",
+        "batchlimit find digits --epochs 20 --budget 8 --seeds 5",
         "devices at B_H = 512",
         "every seed diverged",
     ):
@@ -188,7 +188,8 @@ def test_the_environment_lists_every_value_trials_differ_in() -> None:
 def test_the_command_is_quoted_for_the_shell() -> None:
     assert reproduce_command(loss_finding()).endswith("--exhaustive")
     assert "'$(reboot)'" in reproduce_command(digits_finding(workload="$(reboot)"))
-    assert "--paper-protocol" in reproduce_command(digits_finding(protocol="paper"))
+    asked = reproduce_command(digits_finding(protocol="paper", tuner="tpe", training_budget="200 steps"))
+    assert asked == "batchlimit find digits --epochs '200 steps' --budget 8 --seeds 5 --tuner tpe --paper-protocol"
 
 
 def test_writing_again_replaces_the_page_whole(tmp_path: Path) -> None:

@@ -176,7 +176,10 @@ def cards(finding: LimitFinding) -> list[tuple[str, str, str]]:
 
 def reproduce_command(finding: LimitFinding) -> str:
     """Return the command that asks the same question again (its trials are found in the ledger, where it is kept)."""
-    words = ["batchlimit", "find", finding.workload, "--budget", str(finding.budget), "--seeds", str(finding.seeds[0])]
+    words = ["batchlimit", "find", finding.workload, "--epochs", finding.training_budget.removesuffix(" epochs")]
+    words += ["--budget", str(finding.budget), "--seeds", str(finding.seeds[0])]
+    words += ["--tuner", finding.tuner] if finding.tuner != "grid" else []
+    words += ["--techniques", finding.techniques] if finding.techniques != "modern" else []
     words += ["--exhaustive"] if finding.search == "exhaustive" else []
     words += ["--paper-protocol"] if finding.protocol == "paper" else []
     return shlex.join(words)
