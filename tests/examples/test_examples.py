@@ -17,7 +17,7 @@ from batchlimit.engine import Execution, run
 from batchlimit.workloads.resolve import resolve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if not path.stem.startswith("solver_"))
 
 
 def test_there_are_three() -> None:
