@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sample_finding import N, digits_finding, hostile_finding, loss_finding, problem_finding, records_of
 
-from batchlimit.findings import BatchSizeFinding, Boundary, Cost, TunedPoint
+from batchlimit.findings import BatchSizeFinding, Boundary, Cost, Estimate, TunedPoint
 from batchlimit.reports.export import export, table_text
 from batchlimit.reports.figures import cost, heat_maps, learning_curves, regime_map, regimes
 from batchlimit.reports.figures.figure import Figure
@@ -115,6 +115,18 @@ def test_no_regime_label_sits_below_the_axis_range() -> None:
         for label in regimes.labels(finding, regimes.drawn_points(finding, rows, box)):
             assert box.bottom <= label.y <= box.top
             assert box.left <= label.batch_size <= box.right
+
+
+def test_a_best_recipe_far_off_the_axis_keeps_its_note_inside_the_map() -> None:
+    finding = digits_finding()
+    full = finding.by_batch_size[-1]
+    assert full.best is not None
+    low = full.best.model_copy(update={"metric": Estimate(mean=0.53, low=0.3, high=0.7, n=4)})
+    finding = finding.model_copy(update={"full": full.model_copy(update={"best": low})})
+    rows = regimes.points(finding)
+    drawn = regimes.drawn_points(finding, rows, regimes.frame(finding, rows))
+    assert by(drawn, batch_size=N, series="best recipe")[0]["place"] == "beyond"
+    assert [label.dy for label in regimes.labels(finding, drawn) if label.text == "53.0 %"] == [-14]
 
 
 def test_heat_map_cells_keep_the_best_of_equals_and_mark_one_best() -> None:

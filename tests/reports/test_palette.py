@@ -19,7 +19,7 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-NAMES = ["linear scaling", "baseline", "lars", "lamb", "momentum", "adam", "adamw", "adagrad", "rmsprop"]
+NAMES = ["linear scaling", "baseline", "lars", "lamb", "momentum", "adam", "adamw", "adagrad", "rmsprop", "muon"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, *(f"another recipe {number}" for number in range(40))])
@@ -37,6 +37,7 @@ def test_text_can_be_read(theme: palette.Theme) -> None:
 def test_fixed_colours_are_distinct_and_follow_the_solver() -> None:
     assert len({palette.colour(name) for name in NAMES}) == len(NAMES)
     assert palette.colour("lamb + long warmup") == palette.colour("LAMB")
+    assert palette.colour("adam, layer-wise, bounded") == palette.colour("adam")
     assert palette.colour("recipe seven", "lars") == palette.colour("lars")
     assert palette.colour("recipe seven", "lars") != palette.colour("lamb", "lars")
     assert palette.colour("recipe seven") == palette.colour("recipe seven")

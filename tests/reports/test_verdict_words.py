@@ -70,7 +70,7 @@ def test_the_summary_states_what_the_verdict_rests_on() -> None:
         "n = 5",
         "5 to 20 seeds",
         "'modern'",
-        "lars, lamb",
+        "lars; lamb",
         "8 trials",
         "monotone",
         "164 trials",

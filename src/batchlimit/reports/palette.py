@@ -7,6 +7,7 @@ page backgrounds (WCAG 2.2, 1.4.11).
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 LIGHT_BACKGROUND = "#ffffff"
@@ -26,8 +27,9 @@ _FIXED: dict[str, str] = {
     "adamw": "#8a7fd6",
     "adagrad": "#a37d00",
     "rmsprop": "#c2527a",
+    "muon": "#5f8f2f",
 }
-_FREE = ("#8f7a3c", "#5f8f2f", "#a868c8", "#2f9298", "#bd6b4b", "#6f83c9")
+_FREE = ("#8f7a3c", "#a868c8", "#2f9298", "#bd6b4b", "#6f83c9")
 
 REGIMES: dict[str, str] = {"small": "#009473", "large": "#0a7ac4", "huge": "#d55e00"}
 
@@ -55,7 +57,7 @@ def colour(name: str, solver: str | None = None) -> str:
     words = name.lower().replace("_", " ").replace("-", " ")
     if words in _FIXED:
         return _FIXED[words]
-    parts = words.replace("+", " ").replace("(", " ").replace(")", " ").split()
+    parts = re.split(r"[^a-z0-9]+", words)
     for part in parts:
         if part in _FIXED:
             return _FIXED[part]

@@ -146,7 +146,7 @@ def rests_on(finding: LimitFinding) -> list[str]:
     lines = [
         f"Decided by 95 % confidence intervals over {seeds} for each verdict.",
         f"It rests on the '{finding.techniques}' techniques: {counted(len(finding.recipes), 'recipe')} tried "
-        f"({', '.join(finding.recipes) or 'none'}), each tuned with up to {counted(finding.budget, 'trial')} "
+        f"({'; '.join(finding.recipes) or 'none'}), each tuned with up to {counted(finding.budget, 'trial')} "
         f"({finding.tuner}) at each batch size; another recipe or a larger budget may reach further.",
     ]
     if finding.search == "adaptive":

@@ -107,11 +107,14 @@ def _domain(finding: LimitFinding, rows: list[Row]) -> tuple[float, float]:
     low, high = values[0], values[-1]
     target = finding.baseline.target_metric if finding.baseline is not None else None
     if target is not None:
+        # The first epochs may leave the panel, the last ones may not.
+        ends = {(row["batch_size"], row["recipe"]): row["metric"] for row in rows}
+        last = [float(value) for value in ends.values() if isinstance(value, float)]
         low, high = min(low, target), max(high, target)
         if finding.metric_direction == "up":
-            low = max(low, target - 0.3 * abs(target))
+            low = max(low, min(target - 0.3 * abs(target), *(value - 0.1 * (high - value) for value in last)))
         else:
-            high = min(high, target + 2 * abs(target))
+            high = min(high, max(target + 2 * abs(target), *(value + 0.1 * (value - low) for value in last)))
     return (low, high + 0.04 * (high - low)) if high > low else (low - 0.5, high + 0.5)
 
 

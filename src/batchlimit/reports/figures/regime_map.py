@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import altair as alt
 
 from batchlimit.findings import LimitFinding
-from batchlimit.reports.figures.figure import Figure, Row, data, tick_label
+from batchlimit.reports.figures.figure import Cell, Figure, Row, data, tick_label
 from batchlimit.reports.figures.regimes import (
     BASELINE_SERIES,
     BEST_SERIES,
@@ -28,6 +28,9 @@ from batchlimit.reports.palette import LINEAR, REGIMES
 from batchlimit.reports.quantities import is_percent, metric_text
 
 _HEIGHT = 380
+_APART = 3
+# Linear scaling that is also the best recipe is one measurement: one mark.
+_TWICE = (BEST_SERIES, LINEAR_SERIES)
 _LINE = 14
 _LABEL_WIDTH = 170
 
@@ -139,32 +142,36 @@ def _series_layers(drawn: list[Row], axes: Axes) -> list[alt.Chart]:
         alt.Tooltip("diverged:Q"),
         alt.Tooltip("decision:N"),
     ]
-    x, y = axes.x(), axes.y()
     layers = []
     for series in (LINEAR_SERIES, BEST_SERIES):
-        line = [{**row, "tint": tint(row)} for row in drawn if row["series"] == series or starts(row, series, drawn)]
-        dash = [5, 3] if series == LINEAR_SERIES else [1, 0]
-        stroke = alt.value(LINEAR) if series == LINEAR_SERIES else alt.Undefined
-        path = (
-            alt.Chart(data(joined(line)))
-            .mark_line(style="muted-line", strokeWidth=2, strokeDash=dash, opacity=0.8)
-            .encode(x=x, y=y)
-        )
-        layers.append(path.encode(stroke=stroke) if series == LINEAR_SERIES else path)
-        spans = alt.Chart(data([row for row in line if row["y_low"] is not None and row["y_high"] is not None]))
-        layers.append(
-            spans.mark_rule(strokeWidth=2).encode(
-                x=x, y=axes.y("y_low"), y2="y_high:Q", color=alt.Color("tint:N", scale=None), tooltip=tooltip
-            )
-        )
+        line = [row for row in drawn if row["series"] == series or starts(row, series, drawn)]
+        base = alt.Chart(data(joined(line))).encode(x=axes.x(), y=axes.y())
+        if series == LINEAR_SERIES:
+            layers.append(base.mark_line(color=LINEAR, strokeDash=[5, 3], strokeWidth=2, opacity=0.8))
+        else:
+            layers.append(base.mark_line(style="muted-line", strokeWidth=2, opacity=0.8))
+    # Beside each other, so that at one batch size neither interval hides the other.
+    marked = [{**row, "tint": tint(row)} for row in drawn if (row["series"], row["recipe"]) != _TWICE]
+    shared = {row["batch_size"] for row in marked if row["series"] == BEST_SERIES}
+    for offset in (0, -_APART, _APART):
+        own = [row for row in marked if _offset(row, shared) == offset]
+        spans = alt.Chart(data([row for row in own if row["y_low"] is not None and row["y_high"] is not None]))
+        rule = spans.mark_rule(strokeWidth=2, xOffset=offset).encode(x=axes.x(), y=axes.y("y_low"), y2="y_high:Q")
+        layers.append(rule.encode(color=alt.Color("tint:N", scale=None), tooltip=tooltip))
         layers += [
-            _marks([row for row in line if row["place"] == place], place, axes, tooltip)
+            _marks([row for row in own if row["place"] == place], place, offset, axes, tooltip)
             for place in ("measured", "beyond", "diverged")
         ]
     return layers
 
 
-def _marks(rows: list[Row], place: str, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:
+def _offset(row: Row, shared: set[Cell]) -> int:
+    if row["series"] == BASELINE_SERIES or row["batch_size"] not in shared:
+        return 0
+    return -_APART if row["series"] == LINEAR_SERIES else _APART
+
+
+def _marks(rows: list[Row], place: str, offset: int, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:
     worse = "triangle-down" if axes.finding.metric_direction == "up" else "triangle-up"
     shaped = []
     for row in rows:
@@ -172,7 +179,7 @@ def _marks(rows: list[Row], place: str, axes: Axes, tooltip: list[alt.Tooltip]) 
         own = {LINEAR_SERIES: "square", BASELINE_SERIES: "diamond"}.get(str(row["series"]), "circle")
         size = 150 if row["series"] == LINEAR_SERIES else 80
         shaped.append({**row, "shape": shape or own, "size": 130 if shape else size})
-    base = alt.Chart(data(shaped)).mark_point(strokeWidth=2.2, filled=place != "diverged", opacity=1)
+    base = alt.Chart(data(shaped)).mark_point(strokeWidth=2.2, filled=place != "diverged", opacity=1, xOffset=offset)
     marks: alt.Chart = base.encode(
         x=axes.x(),
         y=axes.y(),

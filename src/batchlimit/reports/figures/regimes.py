@@ -216,7 +216,8 @@ def labels(finding: LimitFinding, drawn: list[Row]) -> list[Label]:
             named.append(_label(row, text, tint(row), "center", 0, 18 * better))
         before = recipe
         if row["note"] and recipe != LINEAR_SERIES:
-            placed.append(_label(row, str(row["note"]), "", "right", -10, -18 * better))
+            edge = row["place"] != "measured"
+            placed.append(_label(row, str(row["note"]), "", "right", -10, (14 if edge else -18) * better))
     return [*placed, *_staggered(named, better)]
 
 
