@@ -46,10 +46,11 @@ check: $(VENV)/ready-to-check
 docs: $(VENV)/ready-to-check
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
 
+# One thread a process: two-thread OpenMP collapses beside a busy neighbour, and here every process has one.
 tests: $(VENV)/ready-to-check
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  echo "No Chromium here: the report is NOT checked in a browser. Install one, and run this again."
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 bench: $(VENV)/ready-to-run
 	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python $$script --json || exit 1; done
