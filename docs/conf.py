@@ -20,7 +20,6 @@ release = version = batchlimit.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
-suppress_warnings = ["toc.empty_glob"]  # results/ may hold no page yet
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
@@ -60,7 +59,7 @@ def plain_fields(app, what, name, obj, options, signature, returned):
 
 def setup(app):
     """Write the generated pages before Sphinx looks for pages, and read docstrings as plain text."""
-    generate.write(Path(app.srcdir) / "reference" / "generated")
+    generate.write(Path(app.srcdir))
     app.connect("autodoc-process-docstring", escape_plain_text, priority=100)
     app.connect("autodoc-process-signature", plain_fields)
     app.connect("autodoc-skip-member", skip_foreign)

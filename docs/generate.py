@@ -41,12 +41,25 @@ MODULES = (
     "reports",
 )
 
+RESULTS = """# Measured results
 
-def write(folder: Path) -> None:
-    """Write all generated pages into `folder`, which is emptied first."""
+```{toctree}
+:glob:
+:maxdepth: 1
+
+/results/**
+```
+"""
+
+
+def write(docs: Path) -> None:
+    """Write all generated pages into `docs`/reference/generated, which is emptied first."""
+    folder = docs / "reference" / "generated"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "api").mkdir(parents=True)
     (folder / "names.md").write_text(names_page(), encoding="utf-8")
+    if any((docs / "results").rglob("*.md")):
+        (folder / "results.md").write_text(RESULTS, encoding="utf-8")
     (folder / "settings.md").write_text(settings_page(), encoding="utf-8")
     (folder / "commands.md").write_text(commands_page(), encoding="utf-8")
     for name in MODULES:
@@ -150,5 +163,5 @@ def _plain(text: str) -> str:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).parent / "reference" / "generated")
+    write(Path(__file__).parent)
     print(f"batchlimit {batchlimit.__version__}: reference pages written")
