@@ -84,7 +84,8 @@ def redraw(ledger: Ledger, workload: str) -> LimitFinding:
     """
     text = ledger.document(QUESTION, workload)
     if text is None:
-        raise unknown_name(f"search in the ledger '{ledger.location}' for workload", workload, ledger.documents(QUESTION))
+        known = ledger.documents(QUESTION)
+        raise unknown_name(f"search in the ledger '{ledger.location}' for workload", workload, known)
     search = LimitSearch(Question.model_validate_json(text))
     with contextlib.suppress(InputError):  # a search that was interrupted lacks records: its finding says so
         drive(search.trials(), ledger, None)

@@ -122,8 +122,9 @@ def _seconds_an_example(
     device: torch.device,
     size: int,
 ) -> float:
+    twin = copy.deepcopy(model)
     accumulate = GradientAccumulator(
-        copy.deepcopy(model), workload, recipe, split, layout, device=device, microbatch_size=size, seed=0, smallest=size
+        twin, workload, recipe, split, layout, device=device, microbatch_size=size, seed=0, smallest=size
     )
     indices = torch.arange(size, device=device)
     accumulate(0, indices)

@@ -54,6 +54,8 @@ class GradientAccumulator:
         smallest: int = 1,
     ) -> None:
         self.microbatch_size = microbatch_size
+        # Walking the module tree at every step would cost a tenth of a small model's training.
+        self.parameters, self._buffers = list(model.parameters()), list(model.buffers())
         self._model, self._workload, self._recipe = model, workload, recipe
         self._split, self._layout, self._device = split, layout, device
         self._seed, self._smallest = seed, smallest
@@ -65,7 +67,7 @@ class GradientAccumulator:
             InputError: memory runs out at the smallest micro-batch.
         """
         while True:
-            buffers = [buffer.clone() for buffer in self._model.buffers()]
+            buffers = [buffer.clone() for buffer in self._buffers]
             try:
                 return self._pass(step, indices)
             except (RuntimeError, MemoryError) as error:
@@ -73,11 +75,11 @@ class GradientAccumulator:
                     raise
                 self._halve(len(indices))
             with torch.no_grad():
-                for buffer, before in zip(self._model.buffers(), buffers, strict=True):
+                for buffer, before in zip(self._buffers, buffers, strict=True):
                     buffer.copy_(before)
 
     def _pass(self, step: int, indices: Tensor) -> Tensor:
-        for parameter in self._model.parameters():
+        for parameter in self.parameters:
             parameter.grad = None
         total = torch.zeros((), device=self._device)
         count = len(indices)
@@ -95,7 +97,7 @@ class GradientAccumulator:
         return loss.detach()
 
     def _halve(self, batch_size: int) -> None:
-        for parameter in self._model.parameters():
+        for parameter in self.parameters:
             parameter.grad = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -23,7 +23,7 @@ class FiniteWatch:
         self._last: tuple[int, Tensor, Tensor] | None = None
 
     def verdict(self, step: int, loss: Tensor, gradient_norm: Tensor) -> str:
-        """Return why training has diverged ('' if it has not) given the loss and gradient norm of weight update `step`."""
+        """Return why training has diverged ('' if not) given the loss and gradient norm of weight update `step`."""
         current = (step, loss, gradient_norm)
         judged, self._last = (self._last, current) if self._late else (current, None)
         return self._judge(judged) if judged else ""

@@ -160,13 +160,15 @@ def train(training: Training, on_point: OnPoint | None = None) -> None:
     watch = FiniteWatch(training.device)
     losses: list[Tensor] = []
     with_mode(training.optimizer, train_mode=True)
+    if hasattr(training.optimizer, "attach"):  # a solver that looks at activations, such as kfac
+        training.optimizer.attach(training.model)
     while training.step < training.total_steps:
         step = training.step
         lr = peak * training.schedule(step)
         for group in training.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_factor", 1.0)
         loss = training.accumulate(step, training.stream.batch(step).to(training.device))
-        norm = limit_gradient(training.model, recipe.clip_norm)
+        norm = limit_gradient(training.accumulate.parameters, recipe.clip_norm)
         training.reason = watch.verdict(step, loss, norm)
         if training.reason:
             training.status = "diverged"
@@ -194,9 +196,9 @@ def train(training: Training, on_point: OnPoint | None = None) -> None:
         training.status = "diverged"
 
 
-def limit_gradient(model: nn.Module, clip_norm: float | None) -> Tensor:
+def limit_gradient(parameters: list[nn.Parameter], clip_norm: float | None) -> Tensor:
     """Return the global norm of the gradients, after scaling them so that it is at most `clip_norm`."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if clip_norm is not None:
         torch._foreach_mul_(gradients, torch.clamp(clip_norm / (norm + 1e-6), max=1.0))

@@ -21,11 +21,12 @@ from batchlimit.records import TrialRecord
 from batchlimit.tuning.batch import Batch
 from batchlimit.tuning.conclusion import conclude
 from batchlimit.tuning.notebook import LINEAR, Notebook
+from batchlimit.tuning.outlook import Outlook, halvings
 from batchlimit.tuning.question import Candidate, Question
 from batchlimit.tuning.search_space import SearchSpace
 from batchlimit.tuning.statistics import confidence_of_a_look, looks
 from batchlimit.tuning.tuner import tuners
-from batchlimit.tuning.windows import grid_space, window_space
+from batchlimit.tuning.windows import centre, first_window, grid_space, next_window, range_space
 
 Asking = Generator[Batch, list[TrialRecord], None]
 
@@ -39,6 +40,7 @@ class LimitSearch:
     def __init__(self, question: Question) -> None:
         self.question = question
         self.notebook = Notebook(question)
+        self._outlook = Outlook(question)
 
     def finding(self) -> LimitFinding:
         """Return the verdict as far as the records given so far carry it."""
@@ -71,6 +73,7 @@ class LimitSearch:
         sizes = self.question.batch_sizes
         low, high = -1, len(sizes)
         while high - low > 1:
+            self._outlook.linear = halvings(high - low) - 1
             middle = (low + high) // 2
             yield from self._measure_linear(sizes[middle])
             if self.notebook.linear[sizes[middle]].decision == "pass":
@@ -83,10 +86,12 @@ class LimitSearch:
         sizes = self.question.batch_sizes
         low = max((i for i, size in enumerate(sizes) if self.notebook.decision(size) == "pass"), default=-1)
         high = len(sizes) - 1
+        self._outlook.tries = halvings(high - low)
         yield from self._try(sizes[high])
         if self.notebook.decision(sizes[high]) == "pass":
             return
         while high - low > 1:
+            self._outlook.tries = halvings(high - low) - 1
             middle = (low + high) // 2
             yield from self._try(sizes[middle])
             if self.notebook.decision(sizes[middle]) == "pass":
@@ -95,7 +100,9 @@ class LimitSearch:
                 high = middle
 
     def _try_everything(self) -> Asking:
-        for size in self.question.batch_sizes:
+        sizes = self.question.batch_sizes
+        for done, size in enumerate(sizes):
+            self._outlook.linear = self._outlook.tries = len(sizes) - done - 1
             yield from self._measure_linear(size)
             for candidate in self.question.candidates:
                 yield from self._tune(candidate, size, stop_at_success=False)
@@ -126,14 +133,15 @@ class LimitSearch:
         """Spend the tuning budget on `candidate`; verify whenever a proposal's selection metric clears the bar."""
         question, notebook = self.question, self.notebook
         exhaustive = question.settings.exhaustive
-        space = self._space(candidate, batch_size)
-        budget = space.grid_size() if exhaustive else question.settings.budget
+        budget = question.settings.budget
+        if exhaustive:
+            budget = grid_space(candidate, batch_size, question).grid_size()
         propose = tuners.get("grid" if exhaustive else question.settings.tuner)
         told: list[tuple[dict[str, Scalar], float | None]] = []
         verified: float | None = None
         while True:
             proposals = propose(
-                space,
+                self._space(candidate, batch_size),
                 told,
                 count=PROPOSALS_AT_ONCE,
                 budget=budget,
@@ -180,7 +188,8 @@ class LimitSearch:
     def _ask(
         self, trials: Sequence[TrialConfig], purpose: str, batch_size: int
     ) -> Generator[Batch, list[TrialRecord], list[TrialRecord]]:
-        records = yield Batch(trials=tuple(trials), purpose=f"{purpose} at batch size {batch_size:,}")
+        purpose_there = f"{purpose} at batch size {batch_size:,}"
+        records = yield Batch(trials=tuple(trials), purpose=purpose_there, expected_left=self._outlook.trials())
         assert len(records) == len(trials), "a driver answers every trial of a batch"
         self.notebook.count(purpose.split()[0], batch_size, records)
         return records
@@ -208,11 +217,17 @@ class LimitSearch:
         )
 
     def _space(self, candidate: Candidate, batch_size: int) -> SearchSpace:
+        """Return where the next proposals may lie: a window that follows what this and other batch sizes taught."""
         if self.question.settings.exhaustive:
-            return grid_space(candidate, batch_size, self.question.baseline_batch_size)
+            return grid_space(candidate, batch_size, self.question)
         learned = self.notebook.learned_lr(candidate, batch_size)
-        as_grid = self.question.settings.tuner == "grid"
-        return window_space(candidate, batch_size, self.question.baseline_batch_size, learned, as_grid=as_grid)
+        middle = centre(candidate, batch_size, self.question) if learned is None else learned
+        if self.question.settings.tuner != "grid":
+            return range_space(candidate, middle)
+        best = self.notebook.best_recipe(candidate.name, batch_size)
+        if best is None:
+            return first_window(candidate, middle, learned=learned is not None)
+        return next_window(candidate, best.lr)
 
     def _by_promise(self, batch_size: int) -> list[Candidate]:
         """Return the candidates, those first that did best at the nearest batch size where they were tuned."""

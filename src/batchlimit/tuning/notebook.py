@@ -52,10 +52,10 @@ class Notebook:
         self._baseline = [record for record in records if _metric(record) is not None]
         lost = len(records) - len(self._baseline)
         if lost * 2 > len(records) or len(self._baseline) < 2:
-            reasons = sorted({record.reason for record in records if record.reason})
+            reason = min((record.reason for record in records if record.reason), default="no reason given")
             self.problem = (
-                f"No verdict: {lost} of {len(records)} baseline trials at batch size "
-                f"{self.question.baseline_batch_size} did not complete ({reasons[0] if reasons else 'no reason given'})."
+                f"{lost} of {len(records)} baseline trials at batch size {self.question.baseline_batch_size} "
+                f"did not complete ({reason})."
             )
 
     def add_tuned(self, candidate: Candidate, batch_size: int, records: Sequence[TrialRecord]) -> None:
@@ -63,7 +63,7 @@ class Notebook:
         self.tuned.setdefault((batch_size, candidate.name), []).extend(records)
 
     def add_measurement(self, measurement: Measurement) -> None:
-        """Keep a measurement over seeds; of several recipes at a batch size the one that passes, then the best, stays."""
+        """Keep a measurement over seeds; of several recipes at a batch size one that passes, then the best, stays."""
         if measurement.name == LINEAR:
             self.linear[measurement.batch_size] = measurement
             return

@@ -1,4 +1,4 @@
-"""All that defines a search for the limit: frozen, hashed, stored with its ledger, so that the search can be replayed."""
+"""All that defines a search for the limit: frozen, stored with its ledger, so that the search can be replayed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ class Candidate(Frozen):
     """A recipe to be tuned at a batch size: where its learning rate is looked for, and which warmups are tried.
 
     The grid of learning rates is `recipe.lr` times powers of `step`, so that neighbouring batch sizes share points. A
-    batch size never tuned before starts at `recipe.lr` times (B / B0) ** `exponent`, B0 the baseline's; `reach` is how
-    many grid points an exhaustive search goes to either side, `window` how many an adaptive one does.
+    batch size never tuned before starts at `recipe.lr` times (B / anchor) ** `exponent`, where the anchor is the
+    'baseline' batch size or the 'full' one: in 30 full-batch steps, workloads differ less than at their baselines.
+    `reach` is how many grid points an exhaustive search goes to either side; an adaptive search moves a window over the
+    same grid.
     """
 
     name: str
     recipe: Recipe
+    anchor: Literal["baseline", "full"] = "baseline"
     exponent: float = 0.5
     step: float = Field(default=2.0, gt=1)
     reach: int = Field(default=3, ge=0)
-    window: int = Field(default=2, ge=0)
     warmups: tuple[str, ...] = ("0%", "10%", "30%")
 
 
@@ -92,9 +94,12 @@ def checked_batch_sizes(sizes: tuple[int, ...], baseline: int, dataset_size: int
     Raises:
         InputError: a size is not above the baseline's or is above the number of training examples.
     """
+    if not sizes:
+        raise InputError(f"batch_sizes is empty. Valid: sizes from {baseline + 1} to {dataset_size}.")
     for size in sizes:
         if not 0 < size <= dataset_size:
-            raise InputError(f"batch_sizes has {size}. Valid: {baseline + 1} to {dataset_size} (the training examples).")
+            valid = f"{baseline + 1} to {dataset_size} (the training examples)"
+            raise InputError(f"batch_sizes has {size}. Valid: {valid}.")
     return tuple(sorted({size for size in sizes if size > baseline} | {dataset_size}))
 
 

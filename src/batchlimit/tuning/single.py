@@ -89,7 +89,8 @@ class Tuning:
         ):
             trials = tuple(self._trial(question.recipe.updated(dict(p)), TUNING_SEED) for p in proposals)
             left = question.trials - len(self._told) - len(trials) + question.seeds
-            records = yield Batch(trials=trials, purpose=f"tuning at batch size {question.batch_size:,}", expected_left=left)
+            purpose = f"tuning at batch size {question.batch_size:,}"
+            records = yield Batch(trials=trials, purpose=purpose, expected_left=left)
             self._told += zip(proposals, records, strict=True)
         best = self._best()
         if best is not None:
@@ -149,7 +150,8 @@ class Tuning:
     def _problem(self, best: TrialRecord | None) -> str:
         if best is None and self._told:
             reasons = sorted({record.reason for _, record in self._told if record.reason})
-            return f"None of {len(self._told)} tuning trials completed ({reasons[0] if reasons else 'no reason given'})."
+            why = reasons[0] if reasons else "no reason given"
+            return f"None of {len(self._told)} tuning trials completed ({why})."
         return "" if self._final else "The tuning is not finished."
 
     def _trial(self, recipe: Recipe, seed: int) -> TrialConfig:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from batchlimit.tuning.question import Candidate
+from batchlimit.tuning.question import Candidate, Question
 from batchlimit.tuning.search_space import Dimension, SearchSpace, rounded
 
 
-def centre(candidate: Candidate, batch_size: int, baseline_batch_size: int) -> float:
+def centre(candidate: Candidate, batch_size: int, question: Question) -> float:
     """Return the candidate's LR for a batch size at which nothing was learned, on its grid."""
-    return snapped(candidate, candidate.recipe.lr * (batch_size / baseline_batch_size) ** candidate.exponent)
+    anchor = question.dataset_size if candidate.anchor == "full" else question.baseline_batch_size
+    return snapped(candidate, candidate.recipe.lr * (batch_size / anchor) ** candidate.exponent)
 
 
 def snapped(candidate: Candidate, lr: float) -> float:
@@ -19,28 +20,33 @@ def snapped(candidate: Candidate, lr: float) -> float:
     return rounded(candidate.recipe.lr * candidate.step**rung)
 
 
-def grid_space(candidate: Candidate, batch_size: int, baseline_batch_size: int) -> SearchSpace:
+def grid_space(candidate: Candidate, batch_size: int, question: Question) -> SearchSpace:
     """Return the whole grid: `reach` learning rates to either side of the unlearned centre, all warmups."""
-    return _grid(candidate, centre(candidate, batch_size, baseline_batch_size), candidate.reach)
+    rates = _rates(candidate, centre(candidate, batch_size, question), candidate.reach, stride=1)
+    return _space(rates, candidate.warmups)
 
 
-def window_space(
-    candidate: Candidate, batch_size: int, baseline_batch_size: int, learned: float | None, *, as_grid: bool
-) -> SearchSpace:
-    """Return the window an adaptive search tunes in, centred by what another batch size taught, if any did.
+def first_window(candidate: Candidate, middle: float, *, learned: bool) -> SearchSpace:
+    """Return where tuning begins: three learning rates with the middle warmup, further apart if nothing was learned."""
+    rates = _rates(candidate, middle, 1, stride=1 if learned else 2)
+    return _space(rates, (candidate.warmups[(len(candidate.warmups) - 1) // 2],))
 
-    A grid's points are shared by all batch sizes; otherwise the same window is a continuous range.
-    """
-    middle = learned if learned is not None else centre(candidate, batch_size, baseline_batch_size)
-    if as_grid:
-        return _grid(candidate, middle, candidate.window)
-    span = candidate.step**candidate.window
+
+def next_window(candidate: Candidate, best: float) -> SearchSpace:
+    """Return where tuning goes on: around the best learning rate so far, with all warmups."""
+    return _space(_rates(candidate, best, 1, stride=1), candidate.warmups)
+
+
+def range_space(candidate: Candidate, middle: float) -> SearchSpace:
+    """Return a continuous range as wide as the whole grid, and all warmups: for tuners that learn by themselves."""
+    span = candidate.step**candidate.reach
     lr = Dimension(name="lr", low=rounded(middle / span), high=rounded(middle * span), log=True)
     return SearchSpace(dimensions=(lr, Dimension(name="warmup", choices=candidate.warmups)))
 
 
-def _grid(candidate: Candidate, middle: float, reach: int) -> SearchSpace:
-    rates = tuple(rounded(middle * candidate.step**offset) for offset in range(-reach, reach + 1))
-    return SearchSpace(
-        dimensions=(Dimension(name="lr", choices=rates), Dimension(name="warmup", choices=candidate.warmups))
-    )
+def _rates(candidate: Candidate, middle: float, reach: int, *, stride: int) -> tuple[float, ...]:
+    return tuple(rounded(middle * candidate.step ** (stride * offset)) for offset in range(-reach, reach + 1))
+
+
+def _space(rates: tuple[float, ...], warmups: tuple[str, ...]) -> SearchSpace:
+    return SearchSpace(dimensions=(Dimension(name="lr", choices=rates), Dimension(name="warmup", choices=warmups)))

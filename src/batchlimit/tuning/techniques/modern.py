@@ -15,7 +15,7 @@ def modern(baseline: Recipe) -> tuple[Candidate, ...]:
     Nado et al. (2021, arXiv 2102.06356) found well-tuned plain solvers to match layer-wise ones, hence AdamW.
     """
     return (
-        Candidate(name="muon", recipe=solver(baseline, "muon", 0.05), exponent=0.25),
-        Candidate(name="adamw", recipe=solver(baseline, "adamw", 0.002)),
+        Candidate(name="muon", recipe=solver(baseline, "muon", 0.2), anchor="full"),
+        Candidate(name="adamw", recipe=solver(baseline, "adamw", 0.03), anchor="full", exponent=0.25),
         *paper(baseline),
     )

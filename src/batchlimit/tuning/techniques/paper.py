@@ -7,6 +7,7 @@ from batchlimit.tuning.question import Candidate
 from batchlimit.tuning.techniques import techniques
 
 POLYNOMIAL = {"schedule": "polynomial", "schedule_options": {"power": 1.0}}
+KEPT = {"weight_decay", "label_smoothing", "clip_norm", "ghost_batch_size", "precision"}
 
 
 def solver(baseline: Recipe, name: str, lr: float, **changes: object) -> Recipe:
@@ -14,22 +15,22 @@ def solver(baseline: Recipe, name: str, lr: float, **changes: object) -> Recipe:
 
     Everything that belonged to the baseline's own solver (its options, layer-wise scaling, LR rule) is dropped.
     """
-    kept = baseline.model_dump(include={"weight_decay", "label_smoothing", "clip_norm", "ghost_batch_size", "precision"})
+    kept = baseline.model_dump(include=KEPT)
     return Recipe.model_validate({**kept, "solver": name, "lr": lr, **POLYNOMIAL, **changes})
 
 
 @techniques.register("paper")
 def paper(baseline: Recipe) -> tuple[Candidate, ...]:
-    """Return the paper's recipes: tuned momentum with warmup, with label smoothing, LARS, bounded layer-wise Adam, LAMB.
+    """Return the paper's recipes: LAMB, LARS, bounded layer-wise Adam, tuned momentum, the same with label smoothing.
 
     Source: section 3.1 (Optimizations 1 to 4), Table 3, Figure 5.
     """
     tuned = baseline.updated({"lr_rule": "none", "reference_batch_size": None})
-    bounded = LayerWise(lower=0.0, upper=10.0)
+    bounded = solver(baseline, "adam", 0.1, layerwise=LayerWise(lower=0.0, upper=10.0))
     return (
-        Candidate(name="lamb", recipe=solver(baseline, "lamb", 0.01)),
-        Candidate(name="lars", recipe=solver(baseline, "lars", 8.0), exponent=0.25),
-        Candidate(name="adam, layer-wise, bounded", recipe=solver(baseline, "adam", 0.01, layerwise=bounded)),
-        Candidate(name="momentum, tuned", recipe=tuned),
-        Candidate(name="momentum, tuned, smoothed", recipe=tuned.updated({"label_smoothing": 0.1})),
+        Candidate(name="lamb", recipe=solver(baseline, "lamb", 0.1), anchor="full"),
+        Candidate(name="lars", recipe=solver(baseline, "lars", 8.0), anchor="full", exponent=0.25),
+        Candidate(name="bounded layer-wise adam", recipe=bounded, anchor="full"),
+        Candidate(name="tuned momentum", recipe=tuned),
+        Candidate(name="smoothed tuned momentum", recipe=tuned.updated({"label_smoothing": 0.1})),
     )
