@@ -38,7 +38,7 @@ class Frozen(BaseModel):
         return type(self).model_validate(data)
 
     def canonical(self) -> str:
-        """Return the JSON text whose hash identifies this: sorted keys, defaults left out, so new fields keep old hashes."""
+        """Return the JSON text whose hash identifies this: sorted, defaults left out, so new fields keep old hashes."""
         return json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
 
     @property
@@ -93,7 +93,7 @@ class Recipe(Frozen):
     @model_validator(mode="after")
     def _reference(self) -> Recipe:
         if self.lr_rule != "none" and self.reference_batch_size is None:
-            raise ValueError(f"lr_rule '{self.lr_rule}' needs reference_batch_size, the batch size that lr is meant for")
+            raise ValueError(f"lr_rule '{self.lr_rule}' needs reference_batch_size, the batch size lr is meant for")
         return self
 
     def peak_lr(self, batch_size: int) -> float:

@@ -10,7 +10,7 @@ from batchlimit.errors import InputError
 
 
 class Execution(Frozen):
-    """The machine's side of a trial: device, examples a pass (measured where None), CPU threads (torch's where None)."""
+    """The machine's side of a trial: device, examples a pass (None: measured), CPU threads (None: torch's)."""
 
     device: str = "auto"
     microbatch_size: int | None = Field(default=None, gt=0)
