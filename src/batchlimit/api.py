@@ -155,16 +155,18 @@ def _named(workload: str | Workload) -> Workload:
 
 
 def _question(workload: Workload, settings: FindSettings, dataset_size: int) -> Question:
-    from batchlimit.tuning.question import make_question
+    from batchlimit.tuning.question import asked_baseline, make_question
     from batchlimit.tuning.techniques import techniques
     from batchlimit.tuning.tuner import tuners
 
     tuners.get(settings.tuner)
     known = techniques.get(settings.techniques)
+    batch_size, baseline = asked_baseline(workload, settings)
+    plain = {"lr": baseline.peak_lr(batch_size), "lr_rule": "none", "reference_batch_size": None}
     candidates = (
         tuple(Candidate(name=name, recipe=recipe) for name, recipe in workload.recipes.items())
         if workload.recipes
-        else known(workload.baseline)
+        else known(baseline.updated(plain))
     )
     return make_question(workload, settings, dataset_size=dataset_size, candidates=candidates)
 
@@ -191,6 +193,8 @@ def _runner(given: str | Workload, workload: Workload, jobs: int | None, executi
     from batchlimit.tuning.runners.local import LocalPool
 
     count = jobs if jobs is not None else default_jobs(execution.torch_device().type)
+    if count < 1:
+        raise InputError(f"jobs is {count}. Valid: 1 or more.")
     if isinstance(given, str) and count > 1:
         return LocalPool(count, execution)
     return InlineRunner(lambda config: run(config, workload=workload, execution=execution))

@@ -112,7 +112,12 @@ class LimitSearch:
 
     def _measure_linear(self, batch_size: int) -> Asking:
         question = self.question
-        changes = {"lr_rule": "linear", "reference_batch_size": question.baseline_batch_size}
+        reference = question.baseline_batch_size  # the baseline may have had another one
+        changes = {
+            "lr": question.baseline.peak_lr(reference),
+            "lr_rule": "linear",
+            "reference_batch_size": reference,
+        }
         recipe: Recipe = question.baseline.updated(changes)
         yield from self._measure(LINEAR, batch_size, recipe, "linear scaling")
 

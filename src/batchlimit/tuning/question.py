@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from batchlimit.config import DurationField, Frozen, Recipe
 from batchlimit.durations import Duration
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, unknown_name
 from batchlimit.findings import Direction
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ def ladder(smallest: int, largest: int, resolution: float) -> tuple[int, ...]:
 
 
 def checked_batch_sizes(sizes: tuple[int, ...], baseline: int, dataset_size: int) -> tuple[int, ...]:
-    """Return the user's batch sizes sorted, with the full batch last.
+    """Return the user's batch sizes above the baseline's sorted, with the full batch last.
 
     Raises:
-        InputError: a size is not above the baseline's or is above the number of training examples.
+        InputError: there is none, or a size is below 1 or above the number of training examples.
     """
     if not sizes:
         raise InputError(f"batch_sizes is empty. Valid: sizes from {baseline + 1} to {dataset_size}.")
@@ -103,6 +103,13 @@ def checked_batch_sizes(sizes: tuple[int, ...], baseline: int, dataset_size: int
     return tuple(sorted({size for size in sizes if size > baseline} | {dataset_size}))
 
 
+def asked_baseline(workload: Workload, settings: FindSettings) -> tuple[int, Recipe]:
+    """Return the baseline's batch size and recipe: the workload's, with what the settings change."""
+    changes = dict(settings.baseline)
+    batch_size = int(changes.pop("batch_size", workload.batch_size))
+    return batch_size, workload.baseline.updated(changes)
+
+
 def make_question(
     workload: Workload, settings: FindSettings, *, dataset_size: int, candidates: tuple[Candidate, ...]
 ) -> Question:
@@ -111,15 +118,14 @@ def make_question(
     Raises:
         InputError: a batch size, a recipe name or the baseline cannot be.
     """
-    overrides = dict(settings.baseline)
-    batch_size = int(overrides.pop("batch_size", workload.batch_size))
+    batch_size, baseline = asked_baseline(workload, settings)
     if not 0 < batch_size < dataset_size:
         raise InputError(f"The baseline's batch_size is {batch_size}. Valid: 1 to {dataset_size - 1}.")
     if settings.recipes is not None:
         known = {candidate.name for candidate in candidates}
         for name in settings.recipes:
             if name not in known:
-                raise InputError(f"Unknown recipe '{name}' in recipes. Valid: {', '.join(sorted(known))}.")
+                raise unknown_name("recipe", name, known)
         candidates = tuple(candidate for candidate in candidates if candidate.name in settings.recipes)
     if settings.batch_sizes is None:
         sizes = ladder(batch_size, dataset_size, settings.resolution)
@@ -131,7 +137,7 @@ def make_question(
         metric_direction=workload.metric.direction,
         metric_percent=workload.metric.percent,
         dataset_size=dataset_size,
-        baseline=workload.baseline.updated(overrides),
+        baseline=baseline,
         baseline_batch_size=batch_size,
         budget=settings.epochs or Duration.parse(workload.budget),
         batch_sizes=sizes,

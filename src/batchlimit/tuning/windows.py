@@ -45,7 +45,9 @@ def range_space(candidate: Candidate, middle: float) -> SearchSpace:
 
 
 def _rates(candidate: Candidate, middle: float, reach: int, *, stride: int) -> tuple[float, ...]:
-    return tuple(rounded(middle * candidate.step ** (stride * offset)) for offset in range(-reach, reach + 1))
+    # Snapped, not multiplied alone: rounding twice would make two trials of one point of the grid.
+    rungs = range(-stride * reach, stride * reach + 1, stride)
+    return tuple(snapped(candidate, middle * candidate.step**rung) for rung in rungs)
 
 
 def _space(rates: tuple[float, ...], warmups: tuple[str, ...]) -> SearchSpace:
