@@ -13,10 +13,11 @@ which is also how an interrupted search goes on and how a report is drawn again.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Callable, Generator, Sequence
 
 from batchlimit.config import Recipe, Scalar, TrialConfig
-from batchlimit.findings import LimitFinding
+from batchlimit.findings import Decision, LimitFinding
 from batchlimit.records import TrialRecord
 from batchlimit.tuning.batch import Batch
 from batchlimit.tuning.conclusion import conclude
@@ -32,6 +33,7 @@ Asking = Generator[Batch, list[TrialRecord], None]
 
 TUNING_SEED = 0
 PROPOSALS_AT_ONCE = 4
+MOST_MEASURED = 3  # recipes measured over seeds at one batch size: near the bar, noise would let every recipe through
 
 
 class LimitSearch:
@@ -41,6 +43,7 @@ class LimitSearch:
         self.question = question
         self.notebook = Notebook(question)
         self._outlook = Outlook(question)
+        self._told: dict[tuple[int, str], list[tuple[dict[str, Scalar], float | None]]] = {}
 
     def finding(self) -> LimitFinding:
         """Return the verdict as far as the records given so far carry it."""
@@ -62,111 +65,122 @@ class LimitSearch:
 
     def _measure_baseline(self) -> Asking:
         question = self.question
-        count = min(2 * question.settings.seeds, question.settings.max_seeds)
         batch_size = question.baseline_batch_size
-        trials = self._seeded(batch_size, question.baseline, range(1, count + 1))
+        trials = self._seeded(batch_size, question.baseline, range(1, question.settings.max_seeds + 1))
         records = yield from self._ask(trials, "baseline", batch_size)
         self.notebook.set_baseline(records)
 
     def _find_small(self) -> Asking:
         """Bisect for the largest batch size at which linear scaling alone passes."""
-        sizes = self.question.batch_sizes
-        low, high = -1, len(sizes)
-        while high - low > 1:
-            self._outlook.linear = halvings(high - low) - 1
-            middle = (low + high) // 2
-            yield from self._measure_linear(sizes[middle])
-            if self.notebook.linear[sizes[middle]].decision == "pass":
-                low = middle
-            else:
-                high = middle
+        notebook = self.notebook
+
+        def decision(size: int) -> Decision | None:
+            return notebook.linear[size].decision if size in notebook.linear else None
+
+        yield from self._bisect(self._measure_linear, decision, "linear")
 
     def _find_large(self) -> Asking:
         """Try the full batch, then bisect for the largest batch size at which some recipe passes."""
+        self._outlook.tries = halvings(len(self.question.batch_sizes))
+        yield from self._try(self.question.batch_sizes[-1])
+        if self.notebook.decision(self.question.batch_sizes[-1]) != "pass":
+            yield from self._bisect(self._try, self.notebook.decision, "tries")
+
+    def _bisect(
+        self, measure: Callable[[int], Asking], decision: Callable[[int], Decision | None], outlook: str
+    ) -> Asking:
+        """Measure sizes until the largest that passes and the smallest that fails are as close as decisions allow.
+
+        A size that stays undecided counts as not passing; then the smallest size above it that fails is looked for.
+        """
         sizes = self.question.batch_sizes
-        low = max((i for i, size in enumerate(sizes) if self.notebook.decision(size) == "pass"), default=-1)
-        high = len(sizes) - 1
-        self._outlook.tries = halvings(high - low)
-        yield from self._try(sizes[high])
-        if self.notebook.decision(sizes[high]) == "pass":
-            return
-        while high - low > 1:
-            self._outlook.tries = halvings(high - low) - 1
-            middle = (low + high) // 2
-            yield from self._try(sizes[middle])
-            if self.notebook.decision(sizes[middle]) == "pass":
-                low = middle
-            else:
-                high = middle
+        for passing in ({"pass"}, {"pass", "undecided"}):
+            low = max((i for i, size in enumerate(sizes) if decision(size) in passing), default=-1)
+            known = {"pass", "undecided", "fail"} - passing
+            above = (i for i, size in enumerate(sizes) if i > low and decision(size) in known)
+            high = min(above, default=len(sizes))
+            while high - low > 1:
+                setattr(self._outlook, outlook, halvings(high - low) - 1)
+                middle = (low + high) // 2
+                yield from measure(sizes[middle])
+                if decision(sizes[middle]) in passing:
+                    low = middle
+                else:
+                    high = middle
 
     def _try_everything(self) -> Asking:
+        """Tune every recipe over its whole grid at every batch size, and measure each one's best with all seeds."""
         sizes = self.question.batch_sizes
         for done, size in enumerate(sizes):
             self._outlook.linear = self._outlook.tries = len(sizes) - done - 1
             yield from self._measure_linear(size)
             for candidate in self.question.candidates:
-                yield from self._tune(candidate, size, stop_at_success=False)
+                while (yield from self._tune(candidate, size)):
+                    pass
                 yield from self._verify(candidate, size)
 
     # One batch size
 
     def _measure_linear(self, batch_size: int) -> Asking:
         question = self.question
-        reference = question.baseline_batch_size  # the baseline may have had another one
-        changes = {
-            "lr": question.baseline.peak_lr(reference),
-            "lr_rule": "linear",
-            "reference_batch_size": reference,
-        }
+        changes = {"lr_rule": "linear", "reference_batch_size": question.baseline_batch_size}
         recipe: Recipe = question.baseline.updated(changes)
         yield from self._measure(LINEAR, batch_size, recipe, "linear scaling")
 
     def _try(self, batch_size: int) -> Asking:
-        """Tune recipes at `batch_size`, most promising first, until one passes or the budget of all is spent."""
-        if self.notebook.decision(batch_size) == "pass":
-            return
-        for candidate in self._by_promise(batch_size):
-            yield from self._tune(candidate, batch_size, stop_at_success=True)
-            if self.notebook.decision(batch_size) == "pass":
-                return
-        if batch_size not in self.notebook.best:
-            best = self.notebook.best_tuned(batch_size)
-            if best is not None:
-                yield from self._verify(best, batch_size)
+        """Tune recipes at `batch_size` round by round until one passes, or their budgets are spent.
 
-    def _tune(self, candidate: Candidate, batch_size: int, *, stop_at_success: bool) -> Asking:
-        """Spend the tuning budget on `candidate`; verify whenever a proposal's selection metric clears the bar."""
+        After each round the better half goes on. A recipe whose selection metric clears the bar is measured over seeds
+        (again only when a later round improves it; three measurements at most); if none clears it, the best of all is.
+
+        Source: Jamieson and Talwalkar, 2016, "Non-stochastic best arm identification" (successive halving).
+        """
+        notebook = self.notebook
+        contenders = self._by_promise(batch_size)
+        verified: dict[str, float] = {}
+        measured = 0
+        while contenders and notebook.decision(batch_size) != "pass":
+            going_on = []
+            for candidate in contenders:
+                if (yield from self._tune(candidate, batch_size)):
+                    going_on.append(candidate)
+                best = notebook.best_selection(candidate.name, batch_size)
+                if best is None or not notebook.clears_selection_bar(best) or measured == MOST_MEASURED:
+                    continue
+                if candidate.name not in verified or notebook.better(best, verified[candidate.name]):
+                    verified[candidate.name] = best
+                    measured += 1
+                    yield from self._verify(candidate, batch_size)
+                    if notebook.decision(batch_size) == "pass":
+                        return
+            going_on.sort(key=lambda candidate: notebook.shortfall(candidate.name, batch_size))
+            contenders = going_on[: math.ceil(len(contenders) / 2)]
+        if batch_size not in notebook.best and (tuned := notebook.best_tuned(batch_size)) is not None:
+            yield from self._verify(tuned, batch_size)
+
+    def _tune(self, candidate: Candidate, batch_size: int) -> Generator[Batch, list[TrialRecord], bool]:
+        """Run one round of proposals for `candidate` and return whether its budget leaves any more."""
         question, notebook = self.question, self.notebook
         exhaustive = question.settings.exhaustive
         budget = question.settings.budget
         if exhaustive:
             budget = grid_space(candidate, batch_size, question).grid_size()
-        propose = tuners.get("grid" if exhaustive else question.settings.tuner)
-        told: list[tuple[dict[str, Scalar], float | None]] = []
-        verified: float | None = None
-        while True:
-            proposals = propose(
-                self._space(candidate, batch_size),
-                told,
-                count=PROPOSALS_AT_ONCE,
-                budget=budget,
-                direction=question.metric_direction,
-                seed=TUNING_SEED,
-            )
-            if not proposals:
-                return
-            trials = [self._tuning_trial(candidate, batch_size, proposal) for proposal in proposals]
-            records = yield from self._ask(trials, f"tuning {candidate.name}", batch_size)
-            notebook.add_tuned(candidate, batch_size, records)
-            told += [(p, notebook.selection(r)) for p, r in zip(proposals, records, strict=True)]
-            best = notebook.best_selection(candidate.name, batch_size)
-            if not stop_at_success or best is None or not notebook.clears_selection_bar(best):
-                continue
-            if verified is None or notebook.better(best, verified):
-                verified = best
-                yield from self._verify(candidate, batch_size)
-                if notebook.decision(batch_size) == "pass":
-                    return
+        told = self._told.setdefault((batch_size, candidate.name), [])
+        proposals = tuners.get("grid" if exhaustive else question.settings.tuner)(
+            self._space(candidate, batch_size),
+            told,
+            count=PROPOSALS_AT_ONCE,
+            budget=budget,
+            direction=question.metric_direction,
+            seed=TUNING_SEED,
+        )
+        if not proposals:
+            return False
+        trials = [self._tuning_trial(candidate, batch_size, proposal) for proposal in proposals]
+        records = yield from self._ask(trials, f"tuning {candidate.name}", batch_size)
+        notebook.add_tuned(candidate, batch_size, records)
+        told += [(p, notebook.selection(r)) for p, r in zip(proposals, records, strict=True)]
+        return len(told) < budget
 
     def _verify(self, candidate: Candidate, batch_size: int) -> Asking:
         """Measure the candidate's best recipe at `batch_size` with fresh seeds on the test split."""
@@ -175,9 +189,12 @@ class LimitSearch:
             yield from self._measure(candidate.name, batch_size, recipe, f"verifying {candidate.name}")
 
     def _measure(self, name: str, batch_size: int, recipe: Recipe, purpose: str) -> Asking:
-        """Train with more and more seeds until the interval decides, or the cap on seeds is reached."""
+        """Train with more and more seeds until the interval decides, or the cap on seeds is reached.
+
+        An exhaustive search uses all seeds at once.
+        """
         settings = self.question.settings
-        sizes = looks(settings.seeds, settings.max_seeds)
+        sizes = (settings.max_seeds,) if settings.exhaustive else looks(settings.seeds, settings.max_seeds)
         confidence = confidence_of_a_look(settings.confidence, len(sizes))
         records: list[TrialRecord] = []
         for size in sizes:

@@ -161,6 +161,11 @@ class Notebook:
         record = self._best_record(name, batch_size)
         return self.selection(record) if record else None
 
+    def shortfall(self, name: str, batch_size: int) -> float:
+        """Return a sort key, least first: the negated best selection metric, infinite where no trial completed."""
+        value = self.best_selection(name, batch_size)
+        return math.inf if value is None else -self._sign * value
+
     def best_recipe(self, name: str, batch_size: int) -> Recipe | None:
         """Return the recipe of the candidate's best tuning trial at a batch size."""
         record = self._best_record(name, batch_size)
@@ -183,8 +188,7 @@ class Notebook:
     def promise(self, name: str, batch_size: int) -> float:
         """Return a sort key, least first: how badly a candidate did at the nearest batch size; 0 where unknown."""
         near = self._nearest(name, batch_size)
-        value = self.best_selection(name, near) if near is not None else None
-        return math.inf if near is not None and value is None else -self._sign * (value or 0.0)
+        return 0.0 if near is None else self.shortfall(name, near)
 
     def _nearest(self, name: str, batch_size: int) -> int | None:
         sizes = [size for size, tuned in self.tuned if tuned == name and size != batch_size]
