@@ -10,6 +10,7 @@ from torch import Tensor
 from batchlimit.config import TrialConfig
 from batchlimit.data.splits import DataSet, Split, TensorSplit
 from batchlimit.engine.seeds import generator
+from batchlimit.errors import InputError
 from batchlimit.workloads.workload import Workload
 
 
@@ -29,7 +30,7 @@ class IndexedSplit:
 
     def to(self, device: torch.device) -> IndexedSplit:
         """Return the same examples on `device`."""
-        return IndexedSplit(self.base.to(device), self.indices)
+        return IndexedSplit(self.base.to(device), self.indices.to(device))
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ def divide(data: DataSet, protocol: str) -> Examples:
 
     Under 'validation' a fixed random subset of the training examples is held out (the same for every seed); without a
     validation split, and under the paper's protocol, selection is by the test split.
+
+    Raises:
+        InputError: as many examples are to be held out as there are, or a negative number.
     """
     if protocol == "paper":
         return Examples(data.train, data.test, data.test)
@@ -57,6 +61,11 @@ def divide(data: DataSet, protocol: str) -> Examples:
         return Examples(data.train, data.validation, data.test)
     if data.validation_size == 0:
         return Examples(data.train, data.test, data.test)
+    if not 0 < data.validation_size < len(data.train):
+        raise InputError(
+            f"validation_size {data.validation_size} of {len(data.train)} training examples cannot be held out. "
+            f"Valid: 0 to {len(data.train) - 1}."
+        )
     order = torch.randperm(len(data.train), generator=generator(0, "validation"))
     held = order[: data.validation_size].sort().values
     kept = order[data.validation_size :].sort().values

@@ -169,8 +169,12 @@ def _remember(key: str, value: int) -> None:
     store = _store()
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False) as file:
+        file = tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False)  # noqa: SIM115 (closed below)
+    except OSError:
+        return
+    try:
+        with file:
             json.dump({**_load(), key: value}, file, indent=1, sort_keys=True)
         os.replace(file.name, store)
     except OSError:
-        return
+        Path(file.name).unlink(missing_ok=True)
