@@ -48,7 +48,7 @@ workload = batchlimit.Workload(
 def main() -> None:
     """Search three batch sizes, the bar 10 % above the baseline's loss; print what came of it."""
     settings = batchlimit.FindSettings(
-        batch_sizes=(16, 128), recipes=("momentum, tuned",), budget=2, seeds=2, max_seeds=4, tolerance=0.9
+        batch_sizes=(16, 128), recipes=("tuned momentum",), budget=2, seeds=2, max_seeds=4, tolerance=0.9
     )
     finding = batchlimit.find_limit(workload, settings=settings)
     print(f"linear scaling holds up to {finding.small_up_to.value}, some recipe up to {finding.large_up_to.value}")

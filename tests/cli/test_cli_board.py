@@ -115,11 +115,11 @@ def test_stages_begin_and_end_with_their_purpose() -> None:
 
 def test_recipes_are_read_from_purposes() -> None:
     board = Board()
-    board.take(event("tuning momentum, tuned at batch size 1,024", 1024, 0.5))
-    board.take(event("verifying momentum, tuned at batch size 1,024", 1024, 0.5))
+    board.take(event("tuning tuned momentum at batch size 1,024", 1024, 0.5))
+    board.take(event("verifying tuned momentum at batch size 1,024", 1024, 0.5))
     assert [(stage.kind, stage.recipe) for stage in board.stages] == [
-        ("tuning", "momentum, tuned"),
-        ("verifying", "momentum, tuned"),
+        ("tuning", "tuned momentum"),
+        ("verifying", "tuned momentum"),
     ]
 
 

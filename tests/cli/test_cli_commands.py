@@ -17,7 +17,7 @@ from batchlimit.ledger import Ledger
 
 TOYS = Path(__file__).parent / "toys.py"
 # One recipe, few seeds and one job (which runs in this process) keep a search to about a second.
-SMALL = ("--jobs", "1", "--seeds", "2", "--budget", "2", "max_seeds=4", "recipes=['momentum, tuned']")
+SMALL = ("--jobs", "1", "--seeds", "2", "--budget", "2", "max_seeds=4", "recipes=['tuned momentum']")
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_find_takes_batch_sizes_and_a_changed_baseline() -> None:
 def test_find_reads_all_of_its_settings_from_a_file(folder: Path) -> None:
     (folder / "search.toml").write_text(
         "jobs = 1\nseeds = 2\nmax_seeds = 2\nbudget = 1\nout = 'elsewhere'\nbatch_sizes = [50]\n"
-        "recipes = ['momentum, tuned']\nepochs = 2\n[baseline]\nlr = 0.05\n"
+        "recipes = ['tuned momentum']\nepochs = 2\n[baseline]\nlr = 0.05\n"
     )
     content = found("find", "toys.py:separable", "--config", "search.toml")
     assert content["report"] == "elsewhere/report.html"

@@ -22,7 +22,7 @@ from batchlimit.records import TrialRecord
 TOYS = Path(__file__).parent / "toys.py"
 COMMAND = (sys.executable, "-m", "batchlimit")
 SEARCH = ("find", "toys.py:slow", "--seeds", "2", "--budget", "1", "max_seeds=2", "batch_sizes=[50]")
-RECIPES = ("recipes=['momentum, tuned']", "--epochs", "2")
+RECIPES = ("recipes=['tuned momentum']", "--epochs", "2")
 LEDGER = Path("batchlimit-toys-slow") / "ledger.db"
 LIMIT = 120.0
 
