@@ -118,12 +118,18 @@ class LimitSearch:
                 while (yield from self._tune(candidate, size)):
                     pass
                 yield from self._verify(candidate, size)
+            self.notebook.set_tried(size)
 
     # One batch size
 
     def _measure_linear(self, batch_size: int) -> Asking:
         question = self.question
-        changes = {"lr_rule": "linear", "reference_batch_size": question.baseline_batch_size}
+        reference = question.baseline_batch_size  # the baseline may have had another one
+        changes = {
+            "lr": question.baseline.peak_lr(reference),
+            "lr_rule": "linear",
+            "reference_batch_size": reference,
+        }
         recipe: Recipe = question.baseline.updated(changes)
         yield from self._measure(LINEAR, batch_size, recipe, "linear scaling")
 
@@ -157,6 +163,7 @@ class LimitSearch:
             contenders = going_on[: math.ceil(len(contenders) / 2)]
         if batch_size not in notebook.best and (tuned := notebook.best_tuned(batch_size)) is not None:
             yield from self._verify(tuned, batch_size)
+        notebook.set_tried(batch_size)
 
     def _tune(self, candidate: Candidate, batch_size: int) -> Generator[Batch, list[TrialRecord], bool]:
         """Run one round of proposals for `candidate` and return whether its budget leaves any more."""

@@ -28,6 +28,7 @@ class Notebook:
         self.linear: dict[int, Measurement] = {}
         self.best: dict[int, Measurement] = {}
         self._baseline: list[TrialRecord] = []
+        self._tried: set[int] = set()
         self.tuned: dict[tuple[int, str], list[TrialRecord]] = {}
         self.purposes: Counter[str] = Counter()
         self.trials: Counter[int] = Counter()
@@ -70,6 +71,10 @@ class Notebook:
         kept = self.best.get(measurement.batch_size)
         if kept is None or self._rank(measurement) > self._rank(kept):
             self.best[measurement.batch_size] = measurement
+
+    def set_tried(self, batch_size: int) -> None:
+        """Note that every candidate was tuned at a batch size: where no trial completed, that is a failure, too."""
+        self._tried.add(batch_size)
 
     # Judging
 
@@ -120,8 +125,9 @@ class Notebook:
         known = [m.decision for m in (self.linear.get(batch_size), self.best.get(batch_size)) if m is not None]
         if "pass" in known:
             return "pass"
-        best = self.best.get(batch_size)
-        return best.decision if best is not None else None
+        if batch_size not in self.best and batch_size not in self._tried:
+            return None
+        return "undecided" if "undecided" in known else "fail"
 
     def better(self, left: float, right: float) -> bool:
         """Return whether metric `left` is better than `right`."""
