@@ -82,7 +82,10 @@ def examples_of(workload: Workload, config: TrialConfig, device: torch.device) -
     if known is not None and known[0] is workload:
         return known[1]
     parts = divide(workload.load(), config.protocol)
-    examples = Examples(parts.train.to(device), parts.selection.to(device), parts.test.to(device))
+    test = parts.test.to(device)
+    # One split where both are one, so that it is kept and evaluated once.
+    selection = test if parts.selection is parts.test else parts.selection.to(device)
+    examples = Examples(parts.train.to(device), selection, test)
     while len(_loaded) >= 2:
         _loaded.pop(next(iter(_loaded)))
     _loaded[key] = (workload, examples)

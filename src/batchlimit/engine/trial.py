@@ -49,6 +49,7 @@ class Training:
     stream: BatchStream
     total_steps: int
     step: int = 0
+    lr: float = 0.0
     history: list[HistoryPoint] = field(default_factory=list)
     status: Status = "complete"
     reason: str = ""
@@ -154,40 +155,63 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
 
 def train(training: Training, on_point: OnPoint | None = None) -> None:
     """Take the steps that are left, with a history point after every epoch, until the end or a reason to stop."""
-    config, recipe = training.config, training.config.recipe
-    dataset_size = len(training.examples.train)
-    peak = recipe.peak_lr(config.batch_size)
+    config, dataset_size = training.config, len(training.examples.train)
     watch = FiniteWatch(training.device)
     losses: list[Tensor] = []
-    with_mode(training.optimizer, train_mode=True)
     if hasattr(training.optimizer, "attach"):  # a solver that looks at activations, such as kfac
         training.optimizer.attach(training.model)
+    with_mode(training.optimizer, train_mode=True)
     while training.step < training.total_steps:
-        step = training.step
-        lr = peak * training.schedule(step)
-        for group in training.optimizer.param_groups:
-            group["lr"] = lr * group.get("lr_factor", 1.0)
-        loss = training.accumulate(step, training.stream.batch(step).to(training.device))
-        norm = limit_gradient(training.accumulate.parameters, recipe.clip_norm)
-        training.reason = watch.verdict(step, loss, norm)
-        if training.reason:
-            training.status = "diverged"
+        before = training.step
+        loss = take_step(training, watch)
+        if loss is None:
             return
-        training.optimizer.step()
         losses.append(loss)
-        training.step = step + 1
-        epochs = [n * config.batch_size // dataset_size for n in (step, step + 1)]
-        if epochs[1] > epochs[0] or training.step == training.total_steps:
-            point = measure(training, losses, lr)
+        finished = training.step == training.total_steps
+        if finished or training.step * config.batch_size // dataset_size > before * config.batch_size // dataset_size:
+            point = measure(training, losses)
             losses.clear()
             if on_point is not None:
                 on_point(point, training.total_steps)
-            assert point.selection is not None
-            direction = training.workload.metric.direction
-            training.reason = hopeless(config.stop, training.step, training.total_steps, point.selection, direction)
-            if training.reason:
-                training.status = "pruned"
+            if is_hopeless(training, point):
                 return
+    settle(training, watch)
+
+
+def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
+    """Make one weight update and return the mean training loss before it; None if training has diverged."""
+    recipe, step = training.config.recipe, training.step
+    set_lr(training, step)
+    loss = training.accumulate(step, training.stream.batch(step).to(training.device))
+    norm = limit_gradient(training.accumulate.parameters, recipe.clip_norm)
+    training.reason = watch.verdict(step, loss, norm)
+    if training.reason:
+        training.status = "diverged"
+        return None
+    training.optimizer.step()
+    training.step = step + 1
+    return loss
+
+
+def set_lr(training: Training, step: int) -> None:
+    """Give every parameter group the learning rate of weight update `step`."""
+    training.lr = training.config.recipe.peak_lr(training.config.batch_size) * training.schedule(step)
+    for group in training.optimizer.param_groups:
+        group["lr"] = training.lr * group.get("lr_factor", 1.0)
+
+
+def is_hopeless(training: Training, point: HistoryPoint) -> bool:
+    """Return whether the trial's stop rule ends it at `point`, noting so."""
+    assert point.selection is not None
+    rule, direction = training.config.stop, training.workload.metric.direction
+    training.reason = hopeless(rule, training.step, training.total_steps, point.selection, direction)
+    if training.reason:
+        training.status = "pruned"
+    return bool(training.reason)
+
+
+def settle(training: Training, watch: FiniteWatch) -> None:
+    """Judge a training that took all its steps: its last one, and the scores it ends with, may not be finite."""
     training.reason = watch.final()
     last = training.history[-1].selection
     if not training.reason and (last is None or last.metric is None or last.loss is None):
@@ -205,7 +229,7 @@ def limit_gradient(parameters: list[nn.Parameter], clip_norm: float | None) -> T
     return norm
 
 
-def measure(training: Training, losses: list[Tensor], lr: float) -> HistoryPoint:
+def measure(training: Training, losses: list[Tensor]) -> HistoryPoint:
     """Append and return the history point of this moment."""
     with_mode(training.optimizer, train_mode=False)
     selection = scores(training, training.examples.selection)
@@ -213,7 +237,7 @@ def measure(training: Training, losses: list[Tensor], lr: float) -> HistoryPoint
     point = HistoryPoint(
         step=training.step,
         epoch=training.step * training.config.batch_size / len(training.examples.train),
-        lr=lr,
+        lr=training.lr,
         train_loss=torch.stack(losses).mean().item() if losses else None,
         selection=selection,
     )
