@@ -1,4 +1,4 @@
-"""Makes the made-up training of tests/tuning importable here."""
+"""Makes the made-up training of tests/tuning and the small models of tests/engine importable here."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tuning"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
