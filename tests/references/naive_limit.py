@@ -33,33 +33,25 @@ def naive_limits(question: Question, run: Run) -> tuple[int, int, dict[int, str]
         )
 
     plain = question.baseline.model_dump(exclude_defaults=True)
-    count = min(2 * settings.seeds, settings.max_seeds)
-    baseline = [trial(plain, first, seed).test for seed in range(1, count + 1)]
+    seeds = range(1, settings.max_seeds + 1)
+    baseline = [trial(plain, first, seed).test for seed in seeds]
     metrics = np.array([scores.metric for scores in baseline])
     losses = np.array([scores.loss for scores in baseline])
     sign = 1 if question.metric_direction == "up" else -1
 
     def verdict(recipe: dict, batch_size: int, *, also_loss: bool) -> str:
-        seeds = settings.seeds
-        stages = [seeds]
-        while seeds < settings.max_seeds:
-            seeds = min(2 * seeds, settings.max_seeds)
-            stages.append(seeds)
-        level = 1 - (1 - settings.confidence) / len(stages)
-        for stage in stages:
-            records = [trial(recipe, batch_size, seed) for seed in range(1, stage + 1)]
-            if any(record.status != "complete" for record in records):
-                return "fail"
-            mine = np.array([record.test.metric for record in records])
-            bar = metrics.mean() - sign * (1 - settings.tolerance) * abs(metrics.mean())
-            result = _above(sign * mine, sign * metrics * (bar / metrics.mean()), level)
-            if also_loss:
-                own = np.array([record.test.loss for record in records])
-                results = {result, _above(-own, -losses * settings.loss_factor, level)}
-                result = "fail" if "fail" in results else "undecided" if "undecided" in results else "pass"
-            if result != "undecided":
-                return result
-        return "undecided"
+        level = settings.confidence
+        records = [trial(recipe, batch_size, seed) for seed in seeds]
+        if any(record.status != "complete" for record in records):
+            return "fail"
+        mine = np.array([record.test.metric for record in records])
+        bar = metrics.mean() - sign * (1 - settings.tolerance) * abs(metrics.mean())
+        result = _above(sign * mine, sign * metrics * (bar / metrics.mean()), level)
+        if also_loss:
+            own = np.array([record.test.loss for record in records])
+            results = {result, _above(-own, -losses * settings.loss_factor, level)}
+            result = next(name for name in ("fail", "undecided", "pass") if name in results)
+        return result
 
     by_linear, by_any = {}, {}
     for size in question.batch_sizes:

@@ -67,9 +67,9 @@ class World:
         # Metrics of 9 digits, so that the same sum in another order is the same metric.
         merit = round(self.merit(config), 9)
         selection, test = (round(merit + self._noise(config, split), 9) for split in ("selection", "test"))
-        early = self._scores(merit - 0.1)
+        early, late = self._scores(merit - 0.2 * abs(self.top)), self._scores(merit - 0.02 * abs(self.top))
         stop = config.stop
-        if stop is not None and self._worse(early.metric, stop.metric) and self._worse(merit, stop.metric):
+        if stop is not None and self._worse(late.metric, stop.metric):
             done = math.ceil(stop.fraction * steps)
             return TrialRecord(config=config, status="pruned", steps=done, samples=done * config.batch_size)
         return TrialRecord(
@@ -86,7 +86,8 @@ class World:
 
     def merit(self, config: TrialConfig) -> float:
         """Return the metric without noise of a trial that does not diverge (before a 'down' world turns it round)."""
-        beyond = math.log2(config.batch_size / self.limits.get(self.kind(config.recipe), math.inf))
+        limit = self.limits.get(self.kind(config.recipe), float(self.dataset_size))
+        beyond = math.log2(config.batch_size / limit)
         lost = self.drop + self.slope * beyond if beyond > 1e-9 else 0.0
         return self.top - lost - self.lr_cost * max(0.0, abs(self._excess(config)) - 0.5001)
 
@@ -115,7 +116,7 @@ class World:
             baseline_batch_size=self.baseline_batch_size,
             budget=Duration(2.0, "epochs"),
             batch_sizes=chosen.batch_sizes or self.batch_sizes(),
-            candidates=self.candidates,
+            candidates=tuple(c for c in self.candidates if chosen.recipes is None or c.name in chosen.recipes),
             techniques="synthetic",
             settings=chosen,
         )
@@ -148,5 +149,5 @@ class World:
 def find(world: World, ledger: Ledger | None = None, **settings: object) -> LimitFinding:
     """Return what a search of `world` finds; its trials go into `ledger`, if given."""
     search = LimitSearch(world.question(**settings))
-    drive(search.trials(), ledger or Ledger.open(":memory:"), InlineRunner(world.run))
+    drive(search.trials(), Ledger.open(":memory:") if ledger is None else ledger, InlineRunner(world.run))
     return search.finding()

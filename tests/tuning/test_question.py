@@ -17,7 +17,14 @@ from batchlimit.config import Recipe
 from batchlimit.data.splits import DataSet
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
-from batchlimit.tuning.question import FindSettings, Question, asked_baseline, checked_batch_sizes, ladder, make_question
+from batchlimit.tuning.question import (
+    FindSettings,
+    Question,
+    asked_baseline,
+    checked_batch_sizes,
+    ladder,
+    make_question,
+)
 from batchlimit.workloads.workload import LOSS, Workload
 
 

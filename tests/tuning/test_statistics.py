@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,8 +61,8 @@ def test_looks_double_from_the_first_number_of_seeds_to_the_cap(seeds: int, more
     sizes = looks(seeds, seeds + more)
     assert sizes[0] == seeds
     assert sizes[-1] == seeds + more
-    assert all(right == 2 * left for left, right in zip(sizes, sizes[1:-1], strict=False))
-    assert all(left < right <= 2 * left for left, right in zip(sizes, sizes[1:], strict=False))
+    assert all(right == 2 * left for left, right in pairwise(sizes[:-1]))
+    assert all(left < right <= 2 * left for left, right in pairwise(sizes))
 
 
 def test_looks_of_the_default_settings() -> None:
