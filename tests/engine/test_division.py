@@ -71,6 +71,15 @@ def test_a_validation_split_that_leaves_nothing_is_an_input_error(size: int) -> 
     assert len(divide(data, "paper").train) == 100
 
 
+@pytest.mark.parametrize("empty", ["train", "validation", "test"])
+def test_an_empty_split_is_an_input_error(empty: str) -> None:
+    data = DataSet(**{"train": numbered(100), "validation": numbered(5), "test": numbered(10), empty: numbered(0)})
+    name = "training" if empty == "train" else empty
+    for protocol in ("validation", "paper"):
+        with pytest.raises(InputError, match=f"The {name} split has no examples"):
+            divide(data, protocol)
+
+
 class Pairs:
     def __len__(self) -> int:
         return 50

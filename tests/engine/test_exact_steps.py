@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_training import (
     TRAIN,
     config,
@@ -53,6 +55,17 @@ def test_micro_batches_give_the_gradient_and_the_buffers_of_one_pass(
         torch.testing.assert_close(loss, whole[1], rtol=1e-5, atol=0)
         for buffer, expected in zip(buffers, whole[2], strict=True):
             torch.testing.assert_close(buffer, expected, rtol=1e-5, atol=1e-6)
+
+
+@given(batch_size=st.integers(1, TRAIN), microbatch_size=st.integers(1, TRAIN), step=st.integers(0, 5))
+@settings(max_examples=25, deadline=None)
+def test_any_micro_batch_of_any_batch_gives_one_gradient(batch_size: int, microbatch_size: int, step: int) -> None:
+    trial = config(PLAIN, batch_size=batch_size, budget="100 steps")
+    found = []
+    for size in (microbatch_size, batch_size):
+        training = prepared(trial, workload(dropping), size)
+        found.append(gradient(training.accumulate, step, training.stream.batch(step)))
+    assert distance(*found) < 1e-5
 
 
 @pytest.mark.parametrize(("make_model", "recipe", "sizes"), CASES)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from small_training import (
+    TEST,
     TRAIN,
     config,
     convolutional,
@@ -25,9 +26,9 @@ from torch import Tensor, nn
 
 from batchlimit.config import Recipe
 from batchlimit.engine import Execution, run
-from batchlimit.engine.trial import train
+from batchlimit.engine.trial import scores, train
 from batchlimit.errors import InputError
-from batchlimit.workloads.workload import cross_entropy
+from batchlimit.workloads.workload import Metric, correct, cross_entropy
 
 CUDA_WORDS = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU_WORDS = RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried")
@@ -141,3 +142,46 @@ def test_other_errors_of_a_step_are_the_users_to_see() -> None:
     with pytest.raises(RuntimeError, match="expected scalar type Long"):
         train(training)
     assert training.accumulate.microbatch_size == 30
+
+
+class Shelf:
+    """A metric's total that runs out of memory above `most` examples, in evaluation alone."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.sizes: list[int] = []
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.sizes.append(len(outputs))
+        if len(outputs) > self.most:
+            raise CUDA_WORDS
+        return correct(outputs, targets)
+
+
+def test_an_evaluation_without_memory_goes_on_with_half_the_examples() -> None:
+    shelf = Shelf(11)
+    trial = config(GHOST)
+    poor = prepared(trial, workload(normed, metric=Metric(total=shelf)), 10)
+    rich = prepared(trial, workload(normed), 10)
+    found, expected = (scores(training, training.examples.test) for training in (poor, rich))
+    assert shelf.sizes == [TEST, TEST // 2, *[TEST // 4] * 4]
+    assert found.metric == expected.metric
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert poor.model.training
+
+
+def test_an_evaluation_of_one_example_without_memory_is_an_input_error() -> None:
+    training = prepared(config(), workload(metric=Metric(total=Shelf(0))))
+    with pytest.raises(InputError, match=r"^Memory ran out on cpu evaluating one example of 'small'\.$"):
+        train(training)
+    assert training.model.training
+
+
+def test_other_errors_of_an_evaluation_are_the_users_to_see() -> None:
+    def broken(outputs: Tensor, targets: Tensor) -> Any:
+        raise RuntimeError("The size of tensor a must match the size of tensor b")
+
+    training = prepared(config(), workload(metric=Metric(total=broken)))
+    with pytest.raises(RuntimeError, match="must match"):
+        train(training)
+    assert training.model.training

@@ -7,20 +7,44 @@ from torch import nn
 
 from batchlimit.data.splits import Split
 from batchlimit.engine.layout import Layout
+from batchlimit.engine.step import out_of_memory
+from batchlimit.errors import InputError
 from batchlimit.records import Scores
 from batchlimit.workloads.workload import Workload
 
 
-@torch.inference_mode()
 def evaluate(
     model: nn.Module, workload: Workload, split: Split, layout: Layout, *, chunk: int, device: torch.device
 ) -> Scores:
     """Return the mean unsmoothed loss and the metric over all examples of `split`, `chunk` examples a pass.
 
     Evaluation is in fp32 whatever the recipe's precision, with the model in eval mode; its mode is put back after.
+    When memory runs out, it begins again with half as many examples a pass.
+
+    Raises:
+        InputError: memory runs out at one example.
     """
     training = model.training
     model.eval()
+    try:
+        while True:
+            try:
+                return _evaluate(model, workload, split, layout, chunk=chunk, device=device)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            # Past the handler, so that the failed pass's tensors are no longer held by its traceback.
+            chunk = min(chunk, len(split)) // 2
+            if chunk == 0:
+                raise InputError(f"Memory ran out on {device} evaluating one example of '{workload.name}'.")
+    finally:
+        model.train(training)
+
+
+@torch.inference_mode()
+def _evaluate(
+    model: nn.Module, workload: Workload, split: Split, layout: Layout, *, chunk: int, device: torch.device
+) -> Scores:
     loss = torch.zeros((), dtype=torch.float64, device=device)
     total = torch.zeros((), dtype=torch.float64, device=device)
     for start in range(0, len(split), chunk):
@@ -30,7 +54,6 @@ def evaluate(
         loss += workload.loss(outputs, targets, label_smoothing=0.0)
         if workload.metric.total is not None:
             total += workload.metric.total(outputs, targets)
-    model.train(training)
     mean_loss = loss.item() / len(split)
     metric = mean_loss if workload.metric.total is None else total.item() / len(split)
     return Scores(loss=mean_loss, metric=metric)

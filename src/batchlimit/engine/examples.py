@@ -53,8 +53,11 @@ def divide(data: DataSet, protocol: str) -> Examples:
     validation split, and under the paper's protocol, selection is by the test split.
 
     Raises:
-        InputError: as many examples are to be held out as there are, or a negative number.
+        InputError: a split is empty, or as many examples are to be held out as there are, or a negative number.
     """
+    for name, split in (("training", data.train), ("validation", data.validation), ("test", data.test)):
+        if split is not None and len(split) == 0:
+            raise InputError(f"The {name} split has no examples. Valid: at least one.")
     if protocol == "paper":
         return Examples(data.train, data.test, data.test)
     if data.validation is not None:
