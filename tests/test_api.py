@@ -1,0 +1,213 @@
+"""The Python API on a problem that trains in milliseconds: from a workload to a finding, and back from the ledger."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import batchlimit
+from batchlimit import FindSettings, InputError, Ledger, LimitFinding, Recipe, TuneSettings, Workload
+from batchlimit.data.splits import DataSet, TensorSplit
+from batchlimit.tuning.driver import Event
+from batchlimit.workloads.workload import cross_entropy
+
+
+def clouds() -> DataSet:
+    generator = torch.Generator().manual_seed(1)
+
+    def split(count: int) -> TensorSplit:
+        targets = torch.arange(count) % 2
+        return TensorSplit(torch.randn(count, 4, generator=generator) + 3.0 * targets[:, None], targets)
+
+    return DataSet(train=split(200), test=split(200), validation_size=40)
+
+
+CLOUDS = Workload(
+    name="clouds",
+    make_model=lambda: nn.Linear(4, 2),
+    load=clouds,
+    baseline=Recipe(solver="momentum", lr=0.1, solver_options={"momentum": 0.9}),
+    batch_size=20,
+    budget="2 epochs",
+)
+QUICK = FindSettings(seeds=2, max_seeds=4, budget=3, batch_sizes=(40, 160), recipes=("adamw", "tuned momentum"))
+
+
+def nan_loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    return cross_entropy(outputs, targets, label_smoothing=label_smoothing) * float("nan")
+
+
+def test_the_limit_of_a_workload_of_ones_own(tmp_path: Path) -> None:
+    events: list[Event] = []
+    states: list[LimitFinding] = []
+    path = tmp_path / "ledger.sqlite"
+    finding = batchlimit.find_limit(
+        CLOUDS, settings=QUICK, ledger=path, on_event=events.append, on_finding=states.append
+    )
+    assert finding.problem == ""
+    assert (finding.workload, finding.dataset_size, finding.training_budget) == ("clouds", 160, "2 epochs")
+    assert [found.batch_size for found in finding.by_batch_size] == [40, 160]
+    assert finding.recipes == ("adamw", "tuned momentum")
+    assert finding.baseline is not None
+    assert finding.baseline.metric.mean is not None
+    assert finding.baseline.metric.mean > 0.9
+    assert finding.small_up_to.value in (20, 40, 160)
+    assert states[-1].problem == "The search is not finished."  # what follows the last trial is told by the finding
+    finished = [event for event in events if event.kind == "finished"]
+    assert len(finished) == finding.cost.trials == len({event.config.hash for event in finished})
+
+    events.clear()
+    again = batchlimit.find_limit(CLOUDS, settings=QUICK, ledger=path, on_event=events.append)
+    assert again == finding
+    assert {event.kind for event in events} == {"reused"}
+    with Ledger.open(path, create=False) as ledger:
+        assert batchlimit.redraw(ledger, "clouds") == finding
+
+
+def test_a_finding_is_drawn_again_without_torch(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    few = QUICK.model_copy(update={"batch_sizes": (160,), "recipes": ("adamw",)})
+    finding = batchlimit.find_limit(CLOUDS, settings=few, ledger=path)
+    with Ledger.open(path, create=False) as ledger:
+        ledger.export_jsonl(tmp_path / "ledger.jsonl.gz")
+    code = (
+        "import sys, batchlimit\n"
+        "ledger = batchlimit.Ledger.open(sys.argv[1], create=False)\n"
+        "print(batchlimit.redraw(ledger, 'clouds').model_dump_json())\n"
+        "assert 'torch' not in sys.modules and 'optuna' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "ledger.jsonl.gz")]
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert LimitFinding.model_validate_json(drawn) == finding
+
+
+def test_an_interrupted_search_is_drawn_as_far_as_it_came(tmp_path: Path) -> None:
+    done = 0
+
+    def stop_at_seven(event: Event) -> None:
+        nonlocal done
+        done += event.kind == "finished"
+        if done == 7:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "ledger.sqlite"
+    with pytest.raises(KeyboardInterrupt):
+        batchlimit.find_limit(CLOUDS, settings=QUICK, ledger=path, on_event=stop_at_seven)
+    with Ledger.open(path, create=False) as ledger:
+        assert len(ledger) == 7
+        finding = batchlimit.redraw(ledger, "clouds")
+    assert finding.problem == "The search is not finished."
+    assert finding.baseline is not None  # four trials: the baseline is there
+    events: list[Event] = []
+    batchlimit.find_limit(CLOUDS, settings=QUICK, ledger=path, on_event=events.append)
+    assert sum(event.kind == "reused" for event in events) == 7
+
+
+def test_a_loss_that_is_nan_at_once_gives_no_verdict() -> None:
+    finding = batchlimit.find_limit(replace(CLOUDS, loss=nan_loss), settings=QUICK)
+    assert finding.problem.startswith("4 of 4 baseline trials at batch size 20 did not complete (the loss was nan")
+    assert finding.small_up_to.value is finding.large_up_to.value is None
+
+
+def test_a_ledger_asked_about_something_else_is_refused_or_names_what_it_knows(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    few = QUICK.model_copy(update={"batch_sizes": (160,), "recipes": ("adamw",)})
+    batchlimit.find_limit(CLOUDS, settings=few, ledger=path)
+    wider = replace(CLOUDS, make_model=lambda: nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)))
+    with pytest.raises(InputError, match=r"was made with another 'clouds' .*Valid: another --ledger"):
+        batchlimit.find_limit(wider, settings=few, ledger=path)
+    with Ledger.open(path, create=False) as ledger, pytest.raises(InputError, match="Did you mean 'clouds'"):
+        batchlimit.redraw(ledger, "cloud")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tuner": "gird"}, r"Unknown tuner 'gird'\. Did you mean 'grid'\? Valid: .*tpe"),
+        ({"techniques": "modren"}, r"Unknown technique set 'modren'\. Did you mean 'modern'\? Valid: .*paper"),
+        ({"recipes": ("adam w",)}, r"Unknown recipe 'adam w'\. Did you mean 'adamw'\?"),
+        ({"batch_sizes": (161,)}, r"batch_sizes has 161\. Valid: 21 to 160"),
+        ({"batch_sizes": (0,)}, r"batch_sizes has 0\."),
+        ({"baseline": {"batch_size": 160}}, r"baseline's batch_size is 160\. Valid: 1 to 159"),
+        ({"baseline": {"solver": "adamm"}}, r"Unknown solver 'adamm'\. Did you mean 'adam'"),
+        ({"baseline": {"schedule": "cosin"}}, r"Unknown schedule 'cosin'\. Did you mean 'cosine'"),
+    ],
+)
+def test_bad_settings_are_found_before_any_training(settings: dict[str, object], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with pytest.raises(InputError, match=message):
+        batchlimit.find_limit(CLOUDS, settings=FindSettings.model_validate(settings), ledger=path)
+    assert not path.exists()
+
+
+def test_unknown_workloads_and_jobs_below_one_are_bad_input() -> None:
+    with pytest.raises(InputError, match="Did you mean 'digits'"):
+        batchlimit.find_limit("digit")
+    with pytest.raises(InputError, match=r"jobs is 0\. Valid: 1 or more"):
+        batchlimit.find_limit(CLOUDS, settings=QUICK, jobs=0)
+
+
+def test_what_changes_the_baseline_changes_its_recipes(tmp_path: Path) -> None:
+    """Weight decay and clipping given for the baseline hold for every recipe; an LR rule enters its LR once."""
+    changes = {"weight_decay": 0.01, "clip_norm": 2.0, "lr_rule": "linear", "reference_batch_size": 40}
+    settings = QUICK.model_copy(update={"baseline": changes})
+    with Ledger.open(tmp_path / "ledger.sqlite"):
+        pass
+    batchlimit.find_limit(CLOUDS, settings=settings, ledger=tmp_path / "ledger.sqlite")
+    with Ledger.open(tmp_path / "ledger.sqlite", create=False) as ledger:
+        text = ledger.document("question", "clouds")
+        recipes = [record.config.recipe for record in ledger.records()]
+    assert {(recipe.weight_decay, recipe.clip_norm) for recipe in recipes} == {(0.01, 2.0)}
+    assert text is not None
+    question = batchlimit.api.Question.model_validate_json(text)
+    tuned = next(candidate.recipe for candidate in question.candidates if candidate.name == "tuned momentum")
+    assert (tuned.lr, tuned.lr_rule) == (0.05, "none")
+
+
+def test_a_workloads_own_recipes_replace_the_technique_set() -> None:
+    own = replace(CLOUDS, recipes={"gentle": Recipe(solver="adam", lr=0.02)})
+    finding = batchlimit.find_limit(own, settings=QUICK.model_copy(update={"recipes": None, "batch_sizes": (160,)}))
+    assert finding.recipes == ("gentle",)
+
+
+def test_tuning_at_one_batch_size(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    settings = TuneSettings(batch_size=40, budget=5, seeds=2, space={"lr": {"low": 1e-5, "high": 0.3, "log": True}})
+    events: list[Event] = []
+    finding = batchlimit.tune(CLOUDS, settings=settings, ledger=path, on_event=events.append)
+    assert finding.problem == ""
+    assert (finding.batch_size, len(finding.proposals), finding.cost.trials) == (40, 5, 7)
+    assert finding.best is not None
+    assert finding.best.recipe.lr > 1e-3  # with less, nothing is learned in two epochs
+    assert finding.best.metric.n == 2
+    again = batchlimit.tune(CLOUDS, settings=settings, ledger=path, on_event=events.append)
+    assert again == finding
+    assert {event.kind for event in events[-7:]} == {"reused"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 161}, r"batch_size 161 is larger than the 160 training examples\. Valid: 1 to 160"),
+        ({"tuner": "tpee"}, r"Unknown tuner 'tpee'\. Did you mean 'tpe'"),
+        ({"space": {"lrr": [0.1]}}, r"'lrr' cannot be 0\.1"),
+        ({"space": {"lr": [-1.0]}}, r"'lr' cannot be -1\.0"),
+        ({"recipe": {"solver": "lamp"}}, r"Unknown solver 'lamp'\. Did you mean 'lamb'"),
+    ],
+)
+def test_bad_tuning_settings_are_bad_input(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        batchlimit.tune(CLOUDS, settings=TuneSettings.model_validate(settings))
+
+
+def test_everything_public_is_there() -> None:
+    for name in batchlimit.__all__:
+        assert getattr(batchlimit, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'find_limits'"):
+        batchlimit.find_limits  # noqa: B018
