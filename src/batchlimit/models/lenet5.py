@@ -8,6 +8,14 @@ from batchlimit.models import models
 from batchlimit.models.initialization import glorot_uniform
 
 
+class MaxPool(nn.MaxPool2d):
+    """Max-pooling in fp32 whatever comes in, with the same maxima: for 6 maps in bf16 the CPU kernel is twice slower."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the maxima of windows."""
+        return super().forward(maps.float() if maps.device.type == "cpu" else maps)
+
+
 class LeNet5(nn.Module):
     """Convolution 5x5 6 (padded to keep 28x28), pool, convolution 5x5 16, pool, dense 120, 84, `classes`.
 
@@ -21,7 +29,7 @@ class LeNet5(nn.Module):
         # Pooling before ReLU: both commute, and ReLU has a quarter of the work.
         self.features = nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2),
-            nn.MaxPool2d(2),
+            MaxPool(2),
             nn.ReLU(inplace=True),
             nn.Conv2d(6, 16, 5),
             nn.MaxPool2d(2),
