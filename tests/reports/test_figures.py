@@ -82,6 +82,8 @@ def test_regimes_are_shaded_only_where_they_are_known() -> None:
         ("huge", 1000.0, box.right),
     ]
     assert [(row["start"], row["end"]) for row in regimes.gaps(shaded)] == [(64.0, 256.0), (512.0, 1000.0)]
+    split = regimes.gaps(shaded, 128)
+    assert [(row["regime"], row["end"]) for row in split] == [("small or large", 128.0), ("?", 256.0), ("?", 1000.0)]
 
 
 def test_a_limit_at_the_full_batch_is_shaded_to_the_end() -> None:

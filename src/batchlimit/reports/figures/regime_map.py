@@ -106,7 +106,7 @@ def _band_layers(rows: list[Row], axes: Axes) -> list[alt.Chart]:
     up = axes.finding.metric_direction == "up"
     edge = alt.value(6) if up else alt.value(_HEIGHT - 6)
     layers = [shade]
-    for named, style in ((rows, "ink"), (gaps(rows), "muted")):
+    for named, style in ((rows, "ink"), (gaps(rows, axes.finding.large_up_to.value), "muted")):
         mark = alt.Chart(data(named)).mark_text(
             style=style, baseline="top" if up else "bottom", fontWeight="bold", fontSize=14
         )

@@ -156,13 +156,20 @@ def bands(finding: LimitFinding, box: Frame) -> list[Row]:
     return rows
 
 
-def gaps(shaded: list[Row]) -> list[Row]:
-    """Return the ranges between two regimes, where the boundary lies but is not known more closely."""
+def gaps(shaded: list[Row], reached: int | None = None) -> list[Row]:
+    """Return the ranges between two regimes, where the boundary lies but is not known more closely.
+
+    Up to `reached`, the largest batch size at which some recipe holds, a batch is at least not huge.
+    """
     rows: list[Row] = []
     for before, after in itertools.pairwise(shaded):
         start, end = before["end"], after["start"]
-        if isinstance(start, float) and isinstance(end, float) and end > start:
-            rows.append({"regime": "?", "start": start, "end": end, "middle": math.sqrt(start * end)})
+        if not (isinstance(start, float) and isinstance(end, float) and end > start):
+            continue
+        cut = float(reached) if reached is not None and start < reached < end else start
+        for name, left, right in (("small or large", start, cut), ("?", cut, end)):
+            if right > left:
+                rows.append({"regime": name, "start": left, "end": right, "middle": math.sqrt(left * right)})
     return rows
 
 
@@ -215,7 +222,8 @@ def labels(finding: LimitFinding, drawn: list[Row]) -> list[Label]:
             text = f"best: {recipe}" if before in ("", LINEAR_SERIES) else recipe
             named.append(_label(row, text, tint(row), "center", 0, 18 * better))
         before = recipe
-        if row["note"] and recipe != LINEAR_SERIES:
+        told = any(label.text == row["note"] and label.batch_size == row["batch_size"] for label in placed)
+        if row["note"] and recipe != LINEAR_SERIES and not told:
             edge = row["place"] != "measured"
             placed.append(_label(row, str(row["note"]), "", "right", -10, (14 if edge else -18) * better))
     return [*placed, *_staggered(named, better)]
