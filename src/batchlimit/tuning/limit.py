@@ -173,11 +173,15 @@ class LimitSearch:
         if exhaustive:
             budget = grid_space(candidate, batch_size, question).grid_size()
         told = self._told.setdefault((batch_size, candidate.name), [])
-        proposals = tuners.get("grid" if exhaustive else question.settings.tuner)(
-            self._space(candidate, batch_size),
+        tuner = "grid" if exhaustive else question.settings.tuner
+        space = self._space(candidate, batch_size)
+        # A window is walked from its middle: thinned to the budget it could lose a neighbour of the best.
+        whole = len(told) + space.grid_size() if tuner == "grid" else budget
+        proposals = tuners.get(tuner)(
+            space,
             told,
-            count=PROPOSALS_AT_ONCE,
-            budget=budget,
+            count=min(PROPOSALS_AT_ONCE, budget - len(told)),
+            budget=whole,
             direction=question.metric_direction,
             seed=TUNING_SEED,
         )
