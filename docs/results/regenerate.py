@@ -1,0 +1,101 @@
+"""Write the results pages from the ledgers kept beside them: python docs/results/regenerate.py
+
+Each folder holds `ledger.jsonl.gz`, an exported ledger with the trials' whole records, and gets an `index.md`. To make
+the ledgers again: `mnist`: `batchlimit train mnist --config docs/results/mnist/NAME.toml --ledger mnist.db` for each
+recipe; `digits`: `make demo`. Then `Ledger.open("mnist.db", create=False).export_jsonl(...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchlimit.api import redraw
+from batchlimit.ledger import Ledger
+from batchlimit.records import TrialRecord
+from batchlimit.reports.verdict import sentence, summary_lines
+from batchlimit.tuning.statistics import estimate
+
+HERE = Path(__file__).parent
+# What the paper and its author's runs reached, by (solver, batch size), and the bar we set ourselves.
+REFERENCES = {
+    ("momentum", 256): ("99.2 % in 30 epochs (Table 2)", "99.1 to 99.3 %"),
+    ("lars", 8192): ("99.35 % (author's run)", "at least 99.2 %"),
+    ("lamb", 60000): ("98.87 % (author's best of 237 runs in 35 steps)", "at least 98.5 %"),
+}
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage with two decimals."""
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def where_and_when(records: Sequence[TrialRecord]) -> str:
+    """Return the hardware, software and dates of records in one sentence."""
+    facts = {tuple(str(r.environment.get(k)) for k in ("cpu", "device", "torch", "batchlimit")) for r in records}
+    days = sorted({record.started[:10] for record in records})
+    machines = "; ".join(
+        f"{cpu}, {device}, torch {torch}, batchlimit {own}" for cpu, device, torch, own in sorted(facts)
+    )
+    return f"{machines}; {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "")
+
+
+def mnist(folder: Path) -> str:
+    """Return the page of single recipes on MNIST."""
+    with Ledger.open(folder / "ledger.jsonl.gz", create=False) as ledger:
+        records = ledger.records()
+    groups: dict[tuple[str, int, str], list[TrialRecord]] = {}
+    for record in records:
+        config = record.config
+        groups.setdefault((config.recipe.solver, config.batch_size, config.recipe.precision), []).append(record)
+    lines = [
+        "# MNIST with the paper's LeNet: three known recipes",
+        "",
+        "Each recipe is the TOML file of its name in this folder, trained on all 60,000 training images and scored on the",
+        "10,000 test images at the end of training (the paper's protocol).",
+        "",
+        "| solver | batch size | steps | n | test accuracy | interval (95 %) | the paper | our bar | minutes a run |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (solver, batch_size, precision), group in sorted(groups.items(), key=lambda item: item[0][1]):
+        metrics = [r.test.metric for r in group if r.test is not None and r.test.metric is not None]
+        found = estimate(metrics)
+        interval = "one seed" if found.low is None else f"{percent(found.low)} to {percent(found.high)}"
+        paper, bar = REFERENCES.get((solver, batch_size), ("-", "-"))
+        minutes = sum(r.seconds for r in group) / len(group) / 60
+        lost = len(group) - len(metrics)
+        name = solver if precision == "fp32" else f"{solver} ({precision})"
+        lines.append(
+            f"| {name} | {batch_size:,} | {group[0].steps} | {len(group)}{f' ({lost} diverged)' if lost else ''} | "
+            f"{percent(found.mean)} | {interval} | {paper} | {bar} | {minutes:.0f} |"
+        )
+    lines += ["", f"One thread of: {where_and_when(records)}. The machine was shared while these ran.", ""]
+    return "\n".join(lines)
+
+
+def digits(folder: Path) -> str:
+    """Return the page of the limit on digits."""
+    with Ledger.open(folder / "ledger.jsonl.gz", create=False) as ledger:
+        finding, records = redraw(ledger, "digits"), ledger.records()
+    lines = ["# The limit on digits", "", sentence(finding), ""]
+    lines += [f"- {line}" for line in summary_lines(finding)]
+    lines += [
+        "",
+        "The page of the report: `batchlimit report --ledger docs/results/digits/ledger.jsonl.gz --out digits`.",
+        "",
+    ]
+    lines += [f"{where_and_when(records)}.", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write every page whose ledger is there."""
+    for name, page in (("mnist", mnist), ("digits", digits)):
+        folder = HERE / name
+        if (folder / "ledger.jsonl.gz").exists():
+            (folder / "index.md").write_text(page(folder))
+            print(folder.relative_to(HERE.parents[1]) / "index.md")
+
+
+if __name__ == "__main__":
+    main()
