@@ -65,6 +65,13 @@ def test_linear_scaling_must_hold_the_loss_and_others_need_not() -> None:
     assert judged(book, [0.9, 0.9], loss=1.21).decision == "pass"
 
 
+def test_a_negative_loss_may_rise_by_a_fifth_too() -> None:
+    book = notebook(0.9, 0.9, losses=(-2.0, -2.0))
+    assert book.target_loss() == pytest.approx(-1.6)
+    assert judged(book, [0.9, 0.9], loss=-1.61, name=LINEAR).decision == "pass"
+    assert judged(book, [0.9, 0.9], loss=-1.59, name=LINEAR).decision == "fail"
+
+
 @pytest.mark.parametrize(
     ("linear", "best", "tried", "decision"),
     [

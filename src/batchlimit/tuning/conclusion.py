@@ -108,7 +108,7 @@ def _baseline(notebook: Notebook) -> BaselineFinding | None:
         metric=metric,
         loss=loss,
         target_metric=notebook.target_metric(),
-        target_loss=None if loss.mean is None else loss.mean * question.settings.loss_factor,
+        target_loss=notebook.target_loss(),
         metrics=tuple(metrics),
     )
 

@@ -118,7 +118,13 @@ class Notebook:
         reference = self.baseline_losses()
         if not reference or len(losses) < 2:
             return "undecided"
-        return compare([-v for v in losses], [-v for v in reference], self.question.settings.loss_factor, confidence)
+        factor = self._loss_factor(math.fsum(reference) / len(reference))
+        return compare([-v for v in losses], [-v for v in reference], factor, confidence)
+
+    def _loss_factor(self, mean: float) -> float:
+        """Return the factor on xi that raises the bar by the loss factor; a loss may be negative (a density's)."""
+        factor = self.question.settings.loss_factor
+        return factor if mean >= 0 else 2 - factor
 
     def decision(self, batch_size: int) -> Decision | None:
         """Return whether some recipe passes at `batch_size`, as far as known; linear scaling counts as one."""
@@ -225,6 +231,14 @@ class Notebook:
     def baseline_losses(self) -> list[float]:
         """Return the baseline's test losses, one a seed that completed."""
         return [value for value in map(_loss, self._baseline) if value is not None]
+
+    def target_loss(self) -> float | None:
+        """Return the loss that linear scaling may have at most: xi times the loss factor (Definition 2.1)."""
+        losses = self.baseline_losses()
+        if not losses:
+            return None
+        mean = math.fsum(losses) / len(losses)
+        return mean * self._loss_factor(mean)
 
     def target_metric(self) -> float | None:
         """Return the metric that a batch size has to reach: A times the tolerance (Definition 2.2)."""
