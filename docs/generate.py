@@ -34,10 +34,7 @@ MODULES = (
     "schedules",
     "workloads",
     "engine",
-    "probes",
     "tuning",
-    "planning",
-    "studies",
     "reports",
 )
 

@@ -11,6 +11,7 @@ from batchlimit.cli.exits import Commands
 from batchlimit.cli.find import find
 from batchlimit.cli.list import list_names
 from batchlimit.cli.report import report
+from batchlimit.cli.schedules import schedules
 from batchlimit.cli.teaching import teach
 from batchlimit.cli.train import train
 from batchlimit.cli.tune import tune
@@ -29,6 +30,7 @@ app.command("train", help=teach(train))(train)
 app.command("tune", help=teach(tune))(tune)
 app.command("report", help=teach(report))(report)
 app.command("list", help=teach(list_names))(list_names)
+app.command("schedules", help=teach(schedules))(schedules)
 app.command("data", help=teach(data))(data)
 
 

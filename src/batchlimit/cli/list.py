@@ -23,7 +23,6 @@ KINDS = {
     "datasets": "batchlimit.data:datasets",
     "techniques": "batchlimit.tuning.techniques:techniques",
     "tuners": "batchlimit.tuning.tuner:tuners",
-    "studies": "batchlimit.studies:studies",
 }
 
 
@@ -55,18 +54,13 @@ def list_names(
         table.add_column()
         for entry, line in entries.items():
             table.add_row(f"{'  ' if kind is None else ''}{entry}", line)
-        console.print(table) if entries else console.print("  none yet")
+        console.print(table)
 
 
 def described(kind: str) -> dict[str, str]:
-    """Return the names of one kind with one line about each; empty where this installation has none."""
+    """Return the names of one kind with one line about each."""
     module, attribute = KINDS[kind].split(":")
-    try:
-        registry = getattr(importlib.import_module(module), attribute, {})
-    except ModuleNotFoundError as error:
-        if error.name and module.startswith(error.name):
-            return {}
-        raise
+    registry = getattr(importlib.import_module(module), attribute)
     return {name: _line(kind, registry.get(name)) for name in registry}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import vl_convert
 
+from batchlimit.errors import InputError
 from batchlimit.reports.figures.figure import Figure
 from batchlimit.reports.folder import write_atomically
 
@@ -26,6 +27,35 @@ def export(figure: Figure, folder: Path) -> str:
     write_atomically(folder / f"{figure.name}.pdf", vl_convert.svg_to_pdf(svg))
     write_atomically(folder / f"{figure.name}.csv", table_text(figure))
     return svg
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to one file of the kind that its name ends in: one of `FORMATS`, or 'html', an offline page.
+
+    Raises:
+        InputError: the name ends in something else, or the file cannot be written.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in (*FORMATS, "html"):
+        valid = ", ".join(f".{known}" for known in (*FORMATS, "html"))
+        raise InputError(f"No figure can be written as '{path.name}'. Valid: a name that ends in {valid}.")
+    try:
+        write_atomically(path, _content(figure, kind))
+    except OSError as error:
+        raise InputError(f"Cannot write the figure '{path}': {error.strerror or error}.") from None
+
+
+def _content(figure: Figure, kind: str) -> str | bytes:
+    if kind == "csv":
+        return table_text(figure)
+    specification = json.dumps(figure.export_spec(), allow_nan=False)
+    if kind == "html":
+        # Everything the page runs is in it: nothing is fetched when it is opened.
+        return str(vl_convert.vegalite_to_html(specification, bundle=True, renderer="svg"))
+    svg: str = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
+    if kind == "svg":
+        return svg
+    return bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE, ppi=72) if kind == "png" else vl_convert.svg_to_pdf(svg))
 
 
 def table_text(figure: Figure) -> str:

@@ -54,6 +54,12 @@ def make_schedule(
     return factor
 
 
+def spaced_steps(total_steps: int, most: int = 2000) -> list[int]:
+    """Return the steps to draw a schedule by: all, or `most` of them evenly spaced, the first and the last included."""
+    points = min(total_steps, most)
+    return [round(point * (total_steps - 1) / max(1, points - 1)) for point in range(points)]
+
+
 def build_schedule(recipe: Recipe, *, total_steps: int, warmup_steps: float) -> Callable[[int], float]:
     """Return the recipe's schedule as a function step -> factor on the peak learning rate, `recipe.peak_lr(B)`.
 
