@@ -13,7 +13,8 @@ class MaxPool(nn.MaxPool2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the maxima of windows."""
-        return super().forward(maps.float() if maps.device.type == "cpu" else maps)
+        pooled: Tensor = super().forward(maps.float() if maps.device.type == "cpu" else maps)
+        return pooled
 
 
 class LeNet5(nn.Module):
