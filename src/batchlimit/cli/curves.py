@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
 _BRAILLE = 0x2800
 # The bit of each dot of a braille letter: by column (0, 1), from its top (0) to its bottom (3).
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
@@ -32,9 +31,9 @@ def plot(values: Sequence[float], last: int, *, width: int, height: int, braille
 
 
 def sketch(values: Sequence[float], *, width: int) -> str:
-    """Return one line of `width` blocks, as high as `values` (0 to 1) are at evenly spaced places."""
-    picked = [values[min(len(values) - 1, int((place + 0.5) * len(values) / width))] for place in range(width)]
-    return "".join(_BLOCKS[min(len(_BLOCKS) - 1, int(value * len(_BLOCKS)))] for value in picked)
+    """Return `values` (0 to 1) as one line of `width` braille letters; waves too fine for it fill it solidly."""
+    spans = _spans(values, 2 * width, 4)
+    return "".join(_letter(spans, 0, column, 2, 4) for column in range(width))
 
 
 def _spans(values: Sequence[float], columns: int, rows: int) -> list[tuple[int, int]]:

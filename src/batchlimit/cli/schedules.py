@@ -20,9 +20,9 @@ from batchlimit.config import Scalar
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError, unknown_name
 
-_HEIGHT = 12
+_HEIGHT = 13
 _WIDEST = 100
-_SKETCH = 20
+_SKETCH = 24
 _USUAL_WARMUP = 0.1
 
 
@@ -149,7 +149,7 @@ def _write(drawing: Drawing, path: Path) -> None:
         drawing.options,
         total_steps=drawing.total_steps,
         warmup_steps=drawing.warmup_steps,
-        title=drawing.title,
+        title=drawing.title if drawing.title != drawing.name else f"{drawing.name}{_given(drawing)}",
         stem=path.stem,
     )
     write_figure(figure, path)
@@ -159,10 +159,10 @@ def _show(drawing: Drawing, values: list[float], out: Path | None) -> None:
     from batchlimit.cli.curves import plot
 
     console = Output()
-    options = "".join(f", {key}={_shown(value)}" for key, value in drawing.options.items())
     lengths = f"{drawing.total_steps:,} steps, {drawing.warmup_steps:g} of warmup"
-    console.print(Text(drawing.title, style="bold"), soft_wrap=True)
-    console.print(Text(f"{drawing.name}{options}: learning rate / peak over {lengths}"), soft_wrap=True)
+    if drawing.title != drawing.name:
+        console.print(Text(drawing.title, style="bold"), soft_wrap=True)
+    console.print(Text(f"{drawing.name}{_given(drawing)}: learning rate / peak over {lengths}"), soft_wrap=True)
     console.print()
     width = min(console.width, _WIDEST)
     for line in plot(values, drawing.total_steps, width=width, height=_HEIGHT, braille=_unicode(console)):
@@ -170,6 +170,10 @@ def _show(drawing: Drawing, values: list[float], out: Path | None) -> None:
     if out is not None:
         console.print()
         console.print(Text(f"Figure: {out}"), soft_wrap=True)
+
+
+def _given(drawing: Drawing) -> str:
+    return "".join(f", {key}={_shown(value)}" for key, value in drawing.options.items())
 
 
 def _unicode(console: Output) -> bool:
@@ -200,9 +204,9 @@ def _show_all() -> None:
     table = _table()
     for name, entry in listed["schedules"].items():
         own = {key: value for key, value in entry["options"].items() if key not in common}
-        options = Text(_with_choices(name, own) or "no options of its own", style="dim")
+        words = Text(_with_choices(name, own) or "no options of its own", style="dim")
         table.add_row(name, _sketched(console, name, f"{_USUAL_WARMUP:.0%}"), Text(entry["description"]))
-        table.add_row("", "", options)
+        table.add_row("", "", words)
     console.print(table)
     console.print(Text(f"Every one takes {_with_choices(next(iter(listed['schedules'])), common)}.", style="dim"))
     console.print()
@@ -239,8 +243,8 @@ def _with_choices(name: str, options: Mapping[str, Any]) -> str:
     kinds = get_type_hints(registry.get(name))
     parts = []
     for option, default in options.items():
-        choices = [str(choice) for choice in get_args(kinds[option])]
-        parts.append(f"{option}={_shown(default)}{f' ({", ".join(choices)})' if choices else ''}")
+        choices = ", ".join(map(str, get_args(kinds[option])))
+        parts.append(f"{option}={_shown(default)}{f' ({choices})' if choices else ''}")
     return ", ".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 from pathlib import Path
@@ -10,11 +11,22 @@ from pathlib import Path
 import vl_convert
 
 from batchlimit.errors import InputError
+from batchlimit.reports.embedding import chart_library, embedded_json
 from batchlimit.reports.figures.figure import Figure
 from batchlimit.reports.folder import write_atomically
 
 FORMATS = ("svg", "png", "pdf", "csv")
 _PNG_SCALE = 2.0
+# Everything that the page runs is in it: nothing is fetched when it is opened.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title></head>
+<body><div id="figure"></div>
+<script>{library}</script>
+<script>vegaEmbed("#figure", {specification}, {{renderer: "svg", actions: false}});</script>
+</body>
+</html>
+"""
 
 
 def export(figure: Figure, folder: Path) -> str:
@@ -48,10 +60,10 @@ def write_figure(figure: Figure, path: Path) -> None:
 def _content(figure: Figure, kind: str) -> str | bytes:
     if kind == "csv":
         return table_text(figure)
-    specification = json.dumps(figure.export_spec(), allow_nan=False)
     if kind == "html":
-        # Everything the page runs is in it: nothing is fetched when it is opened.
-        return str(vl_convert.vegalite_to_html(specification, bundle=True, renderer="svg"))
+        title, specification = html.escape(figure.title), embedded_json(figure.export_spec())
+        return _PAGE.format(title=title, library=chart_library(), specification=specification)
+    specification = json.dumps(figure.export_spec(), allow_nan=False)
     svg: str = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
     if kind == "svg":
         return svg

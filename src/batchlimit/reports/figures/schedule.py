@@ -51,7 +51,8 @@ def draw(
     )
     tooltip = [alt.Tooltip("step:Q", format=",d"), alt.Tooltip("factor:Q", format=".4~f")]
     # Between two steps the learning rate is that of the first: visible where there are few of them.
-    line = alt.Chart(data(rows)).mark_line(color=colour("lamb"), strokeWidth=2, interpolate="step-after")
+    drawn = [*rows, {**rows[-1], "step": total_steps}]
+    line = alt.Chart(data(drawn)).mark_line(color=colour("lamb"), strokeWidth=2, interpolate="step-after")
     layers: list[alt.Chart] = [line.encode(x=x, y=y, tooltip=tooltip)]
     if 0 < warmup_steps < total_steps:
         mark = alt.Chart(data([{"step": warmup_steps, "text": "warmup ends"}]))
