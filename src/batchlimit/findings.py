@@ -32,7 +32,8 @@ class Measurement(Finding):
 
     `name` is the recipe's name in the technique set ('linear scaling', 'lars', ...). `metrics` holds the finite test
     metrics, one a seed; `diverged` counts seeds that did not complete. `decision` says whether the definition's bar is
-    met: decided by confidence intervals, 'undecided' when the cap on seeds was reached before.
+    met: decided by confidence intervals, 'undecided' when the cap on seeds was reached before. `metric_decision` is of
+    the metric alone: linear scaling has to hold the loss as well.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Measurement(Finding):
     loss: Estimate
     metrics: tuple[float, ...] = ()
     decision: Decision = "undecided"
+    metric_decision: Decision = "undecided"
 
 
 class Tuned(Finding):

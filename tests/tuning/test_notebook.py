@@ -91,7 +91,7 @@ def test_what_is_known_of_a_batch_size(linear: str | None, best: str | None, tri
     book = notebook(0.9, 0.9)
     for name, given_decision in ((LINEAR, linear), ("lars", best)):
         if given_decision is not None:
-            update = {"decision": given_decision, "name": name}
+            update = {"decision": given_decision, "metric_decision": given_decision, "name": name}
             book.add_measurement(judged(book, [0.9, 0.9]).model_copy(update=update))
     if tried:
         book.set_tried(64)
@@ -187,3 +187,17 @@ def test_a_baseline_needs_two_seeds_and_most_of_them(metrics: tuple[float | None
     book.set_baseline([record(metric) for metric in metrics])
     assert bool(book.problem) == problem
     assert not problem or "(no reason given)" in book.problem
+
+
+def test_linear_scaling_that_loses_only_the_loss_makes_a_large_batch_but_no_small_one() -> None:
+    book = notebook(0.9, 0.9)
+    book.add_measurement(
+        judged(book, [0.9, 0.9]).model_copy(
+            update={"name": LINEAR, "decision": "fail", "metric_decision": "pass", "batch_size": 64}
+        )
+    )
+    assert book.linear[64].decision == "fail"
+    assert book.decision(64) == "pass"
+    winner = book.winner(64)
+    assert winner is not None
+    assert (winner.name, winner.decision) == (LINEAR, "pass")

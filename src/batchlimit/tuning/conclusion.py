@@ -25,9 +25,7 @@ def conclude(notebook: Notebook) -> LimitFinding:
     """Return what the notebook carries; `problem` says so where that is no verdict, or not yet one."""
     question, settings = notebook.question, notebook.question.settings
     sizes = question.batch_sizes
-    small = boundary(
-        {size: m.decision for size, m in notebook.linear.items()}, smallest=question.baseline_batch_size
-    )
+    small = boundary({size: m.decision for size, m in notebook.linear.items()}, smallest=question.baseline_batch_size)
     decided = {size: decision for size in sizes if (decision := notebook.decision(size)) is not None}
     large = boundary(decided, smallest=question.baseline_batch_size)
     if notebook.problem:
@@ -63,9 +61,7 @@ def boundary(decisions: Mapping[int, Decision], *, smallest: int) -> Boundary:
     """Return up to where everything decided passes; `smallest`, the baseline's own batch size, passes by definition."""
     fails = [size for size, decision in decisions.items() if decision == "fail"]
     first_fail = min(fails, default=None)
-    passes = [
-        size for size, d in decisions.items() if d == "pass" and (first_fail is None or size < first_fail)
-    ]
+    passes = [size for size, d in decisions.items() if d == "pass" and (first_fail is None or size < first_fail)]
     value = max(passes, default=smallest)
     between = sorted(
         size

@@ -259,11 +259,10 @@ class LimitSearch:
             return range_space(candidate, middle)
         best = self.notebook.best_recipe(candidate.name, batch_size)
         if best is None:
-            return first_window(candidate, middle, learned=learned is not None)
+            lost = len(self._told.get((batch_size, candidate.name), []))  # all that was tried diverged: go lower
+            return first_window(candidate, middle * candidate.step**-lost, learned=learned is not None)
         return next_window(candidate, best.lr)
 
     def _by_promise(self, batch_size: int) -> list[Candidate]:
         """Return the candidates, those first that did best at the nearest batch size where they were tuned."""
-        return sorted(
-            self.question.candidates, key=lambda candidate: self.notebook.promise(candidate.name, batch_size)
-        )
+        return sorted(self.question.candidates, key=lambda candidate: self.notebook.promise(candidate.name, batch_size))

@@ -64,10 +64,15 @@ class Notebook:
         self.tuned.setdefault((batch_size, candidate.name), []).extend(records)
 
     def add_measurement(self, measurement: Measurement) -> None:
-        """Keep a measurement over seeds; of several recipes at a batch size one that passes, then the best, stays."""
+        """Keep a measurement over seeds; of several recipes at a batch size one that passes, then the best, stays.
+
+        Linear scaling that holds the metric but not the loss is no small batch, but a recipe that makes a large one.
+        """
         if measurement.name == LINEAR:
             self.linear[measurement.batch_size] = measurement
-            return
+            if measurement.decision == "pass" or measurement.metric_decision != "pass":
+                return
+            measurement = measurement.model_copy(update={"decision": "pass"})
         kept = self.best.get(measurement.batch_size)
         if kept is None or self._rank(measurement) > self._rank(kept):
             self.best[measurement.batch_size] = measurement
@@ -88,7 +93,7 @@ class Notebook:
         metrics = [value for value in map(_metric, records) if value is not None]
         losses = [value for value in map(_loss, records) if value is not None]
         lost = len(records) - len(metrics)
-        decision = "fail" if lost else self._decide_metric(metrics, confidence)
+        metric_decision = decision = "fail" if lost else self._decide_metric(metrics, confidence)
         if name == LINEAR and decision != "fail":
             decision = _both(decision, self._decide_loss(losses, confidence))
         return Measurement(
@@ -101,6 +106,7 @@ class Notebook:
             loss=estimate(losses),
             metrics=tuple(metrics),
             decision=decision,
+            metric_decision=metric_decision,
         )
 
     def _decide_metric(self, metrics: Sequence[float], confidence: float) -> Decision:
