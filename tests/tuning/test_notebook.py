@@ -109,7 +109,7 @@ def test_of_several_recipes_one_that_passes_stays_then_the_best() -> None:
     linear = judged(book, [0.95, 0.95], name=LINEAR)
     book.add_measurement(linear)
     assert book.winner(64) == linear
-    book.add_measurement(linear.model_copy(update={"decision": "fail"}))
+    book.add_measurement(linear.model_copy(update={"decision": "fail", "metric_decision": "fail"}))
     assert book.winner(64) == passed
 
 
