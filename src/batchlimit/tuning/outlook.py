@@ -23,11 +23,11 @@ class Outlook:
     def trials(self) -> int:
         """Return the expected number of trials after those just asked for."""
         settings, candidates = self._question.settings, self._question.candidates
-        verdict = settings.seeds * _SEEDS_SHARE
         if settings.exhaustive:
             size = self._question.batch_sizes[-1]
-            grids = sum(grid_space(c, size, self._question).grid_size() + verdict for c in candidates)
-            return round(self.tries * grids + self.linear * verdict)
+            grids = sum(grid_space(c, size, self._question).grid_size() + settings.max_seeds for c in candidates)
+            return self.tries * grids + self.linear * settings.max_seeds
+        verdict = settings.seeds * _SEEDS_SHARE
         tuning = settings.budget * len(candidates) * _BUDGET_SHARE
         return round(self.linear * verdict + self.tries * (tuning + verdict))
 
