@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from batchlimit.config import LayerWise, Recipe, StopRule, TrialConfig
+from batchlimit.config import LayerWise, Noise, Recipe, StopRule, TrialConfig
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 
@@ -19,6 +19,12 @@ options = st.dictionaries(names, scalars, max_size=3)
 durations = st.builds(Duration, st.integers(1, 10**7).map(float), st.sampled_from(["steps", "epochs", "examples"]))
 layerwise = st.builds(
     LayerWise, lower=st.floats(0, 1), upper=st.none() | st.floats(1, 100), exclude=st.sampled_from(["1d", "nothing"])
+)
+noises = st.builds(
+    Noise,
+    where=st.sampled_from(["activations", "weights", "gradients", "labels"]),
+    std=positive,
+    decay=st.sampled_from(["none", "linear", "power"]),
 )
 recipes = st.builds(
     Recipe,
@@ -34,6 +40,7 @@ recipes = st.builds(
     label_smoothing=st.floats(0, 0.99),
     clip_norm=st.none() | positive,
     ghost_batch_size=st.none() | st.integers(1, 10**4),
+    noise=st.none() | noises,
 )
 configs = st.builds(
     TrialConfig,
@@ -94,6 +101,16 @@ def test_a_new_field_with_a_default_keeps_old_hashes():
     assert LaterRecipe(lr=0.3, noise=0.1).hash != Recipe(lr=0.3).hash
 
 
+def test_recipes_that_use_none_of_the_later_fields_keep_the_hash_they_had():
+    """Pinned before noise was a field: ledgers of then are to be found again."""
+    assert trial().hash == "d4dbc889c7a616e7"
+    tuned = Recipe(solver="lars", lr=6, warmup="16 epochs", solver_options={"nesterov": True})
+    assert trial(recipe=tuned).hash == "b9d41ff794a5571e"
+    assert trial(recipe=Recipe(noise={"where": "labels", "std": 0.1})).canonical() == (
+        '{"batch_size":256,"budget":"30 epochs","recipe":{"noise":{"std":0.1,"where":"labels"}},"workload":"digits"}'
+    )
+
+
 def test_layer_wise_at_its_defaults_is_not_the_same_as_none():
     assert Recipe(layerwise=LayerWise()).hash != Recipe().hash
     assert Recipe.model_validate_json(Recipe(layerwise=LayerWise()).canonical()).layerwise == LayerWise()
@@ -116,6 +133,10 @@ def test_layer_wise_at_its_defaults_is_not_the_same_as_none():
         {"precision": "fp16"},
         {"solver_options": {"beta": float("nan")}},
         {"layerwise": {"lower": 2, "upper": 1}},
+        {"noise": {"where": "weights"}},
+        {"noise": {"where": "outputs", "std": 0.1}},
+        {"noise": {"where": "weights", "std": 0}},
+        {"noise": {"where": "weights", "std": 0.1, "decay": "cosine"}},
         {"warmup": "soon"},
     ],
 )

@@ -66,13 +66,30 @@ class LayerWise(Frozen):
         return self
 
 
+class Noise(Frozen):
+    """Gaussian noise in training, drawn anew at every step from the trial's seed, whatever the micro-batch size.
+
+    On the outputs of every layer ('activations'), on the weights while a step's gradient is computed, on the gradients
+    (after `clip_norm`), or on the labels: class indices become rows of class probabilities plus noise, which the
+    workload's loss has to take, as cross entropy does. Its standard deviation is `std` throughout (decay 'none'), falls
+    to 0 at the end ('linear'), or is std / (1 + step)^(power / 2) ('power').
+    Source: You et al., 2020, section 6.3; Neelakantan et al., 2015 (arXiv 1511.06807), equation 1, for 'power'.
+    """
+
+    where: Literal["activations", "weights", "gradients", "labels"]
+    std: float = Field(gt=0)
+    decay: Literal["none", "linear", "power"] = "none"
+    power: float = Field(default=0.55, gt=0)
+
+
 class Recipe(Frozen):
     """All that decides the optimization of one trial.
 
     The peak learning rate is `lr` times the LR rule's factor: 1 for `none`, B / reference_batch_size for `linear`,
     its square root for `sqrt`. `solver_options` and `schedule_options` are keyword arguments of the registered solver
     and schedule. `ghost_batch_size` is the number of examples that share batch-norm statistics; `clip_norm` bounds the
-    global gradient norm; `precision` is the arithmetic of the forward and backward pass (weights stay fp32).
+    global gradient norm; `noise` disturbs training; `precision` is the arithmetic of the forward and backward pass
+    (weights stay fp32).
     """
 
     solver: str = "momentum"
@@ -88,6 +105,7 @@ class Recipe(Frozen):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip_norm: float | None = Field(default=None, gt=0)
     ghost_batch_size: int | None = Field(default=None, gt=0)
+    noise: Noise | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
 
     @model_validator(mode="after")

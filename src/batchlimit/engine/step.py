@@ -6,7 +6,7 @@ Source: You et al., 2020, equation (SGD): g = (1 / |S_t|) * sum of the gradients
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,8 @@ class GradientAccumulator:
         self._model, self._workload, self._recipe = model, workload, recipe
         self._split, self._layout, self._device = split, layout, device
         self._seed, self._smallest = seed, smallest
+        # What becomes of (outputs, targets) before the loss: noise on labels; None leaves targets as they are.
+        self.disturb_targets: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __call__(self, step: int, indices: Tensor) -> Tensor:
         """Compute the gradient of weight update `step` over `indices` (B,) and return the mean training loss (scalar).
@@ -92,6 +94,8 @@ class GradientAccumulator:
         inputs, targets = self._split.gather(indices[start:stop])
         with randomness.at(seed=self._seed, step=step, start=start, stop=stop), arithmetic(self._recipe, self._device):
             outputs = self._model(self._layout(inputs))
+            if self.disturb_targets is not None:
+                targets = self.disturb_targets(outputs, targets)
             loss = self._workload.loss(outputs.float(), targets, label_smoothing=self._recipe.label_smoothing)
         torch.autograd.backward(loss / len(indices))
         return loss.detach()

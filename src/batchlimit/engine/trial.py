@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,6 +20,7 @@ from batchlimit.engine.evaluate import evaluate
 from batchlimit.engine.examples import Examples, examples_of
 from batchlimit.engine.execution import Execution
 from batchlimit.engine.layout import Layout, choose_layout
+from batchlimit.engine.noise import NoiseInjection, noise_of
 from batchlimit.engine.seeds import derived_seed
 from batchlimit.engine.step import GradientAccumulator
 from batchlimit.engine.stopping import FiniteWatch, hopeless
@@ -48,6 +50,7 @@ class Training:
     accumulate: GradientAccumulator
     stream: BatchStream
     total_steps: int
+    noise: NoiseInjection | None = None
     step: int = 0
     lr: float = 0.0
     history: list[HistoryPoint] = field(default_factory=list)
@@ -148,8 +151,9 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
         smallest=unit,
     )
     stream = BatchStream(len(examples.train), config.batch_size, config.seed)
+    noise = noise_of(recipe, model, accumulate, total_steps=total_steps, seed=derived_seed(config.seed, "noise"))
     return Training(
-        config, workload, examples, device, model, layout, optimizer, schedule, accumulate, stream, total_steps
+        config, workload, examples, device, model, layout, optimizer, schedule, accumulate, stream, total_steps, noise
     )
 
 
@@ -182,8 +186,11 @@ def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
     """Make one weight update and return the mean training loss before it; None if training has diverged."""
     recipe, step = training.config.recipe, training.step
     set_lr(training, step)
-    loss = training.accumulate(step, training.stream.batch(step).to(training.device))
+    with training.noise.during_passes(step) if training.noise is not None else nullcontext():
+        loss = training.accumulate(step, training.stream.batch(step).to(training.device))
     norm = limit_gradient(training.accumulate.parameters, recipe.clip_norm)
+    if training.noise is not None:
+        training.noise.on_gradients(step)
     training.reason = watch.verdict(step, loss, norm)
     if training.reason:
         training.status = "diverged"
