@@ -15,7 +15,7 @@ import batchlimit
 from batchlimit.cli.app import app
 from batchlimit.cli.list import KINDS, described
 from batchlimit.cli.options import RunOptions
-from batchlimit.config import Frozen, LayerWise, Noise, Recipe, TrialConfig
+from batchlimit.config import Averaging, Frozen, LayerWise, Noise, Recipe, TrialConfig
 from batchlimit.durations import Duration
 from batchlimit.tuning.question import FindSettings
 
@@ -87,6 +87,7 @@ def settings_page() -> str:
         ("`[recipe]`", Recipe),
         ("`[recipe.layerwise]`", LayerWise),
         ("`[recipe.noise]`", Noise),
+        ("`[recipe.averaging]`", Averaging),
     )
     parts = [
         "# Settings\n\nA TOML file given with `--config`, then flags, then `KEY=VALUE` arguments set the same things; ",

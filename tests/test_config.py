@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from batchlimit.config import LayerWise, Noise, Recipe, StopRule, TrialConfig
+from batchlimit.config import Averaging, LayerWise, Noise, Recipe, StopRule, TrialConfig
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 
@@ -26,6 +26,9 @@ noises = st.builds(
     std=positive,
     decay=st.sampled_from(["none", "linear", "power"]),
 )
+averagings = st.builds(Averaging, decay=st.floats(0.01, 0.999), half_life=st.none() | durations, start=durations) | (
+    st.builds(Averaging, kind=st.just("tail"), start=durations)
+)
 recipes = st.builds(
     Recipe,
     solver=names,
@@ -41,6 +44,7 @@ recipes = st.builds(
     clip_norm=st.none() | positive,
     ghost_batch_size=st.none() | st.integers(1, 10**4),
     noise=st.none() | noises,
+    averaging=st.none() | averagings,
 )
 configs = st.builds(
     TrialConfig,
@@ -102,13 +106,18 @@ def test_a_new_field_with_a_default_keeps_old_hashes():
 
 
 def test_recipes_that_use_none_of_the_later_fields_keep_the_hash_they_had():
-    """Pinned before noise was a field: ledgers of then are to be found again."""
+    """Pinned before noise and averaging were fields: ledgers of then are to be found again."""
     assert trial().hash == "d4dbc889c7a616e7"
     tuned = Recipe(solver="lars", lr=6, warmup="16 epochs", solver_options={"nesterov": True})
     assert trial(recipe=tuned).hash == "b9d41ff794a5571e"
     assert trial(recipe=Recipe(noise={"where": "labels", "std": 0.1})).canonical() == (
         '{"batch_size":256,"budget":"30 epochs","recipe":{"noise":{"std":0.1,"where":"labels"}},"workload":"digits"}'
     )
+
+
+def test_averaging_at_its_defaults_is_not_the_same_as_none():
+    assert Recipe(averaging=Averaging()).hash != Recipe().hash
+    assert Recipe.model_validate_json(Recipe(averaging=Averaging()).canonical()).averaging == Averaging()
 
 
 def test_layer_wise_at_its_defaults_is_not_the_same_as_none():
@@ -137,6 +146,11 @@ def test_layer_wise_at_its_defaults_is_not_the_same_as_none():
         {"noise": {"where": "outputs", "std": 0.1}},
         {"noise": {"where": "weights", "std": 0}},
         {"noise": {"where": "weights", "std": 0.1, "decay": "cosine"}},
+        {"averaging": {"kind": "mean"}},
+        {"averaging": {"decay": 1}},
+        {"averaging": {"kind": "tail", "decay": 0.9}},
+        {"averaging": {"kind": "tail", "half_life": "1 epoch"}},
+        {"averaging": {"half_life": "0 epochs"}},
         {"warmup": "soon"},
     ],
 )

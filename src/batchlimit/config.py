@@ -82,14 +82,39 @@ class Noise(Frozen):
     power: float = Field(default=0.55, gt=0)
 
 
+class Averaging(Frozen):
+    """Averaging of the weights along the training: trained as ever, evaluated with their average.
+
+    'ema' is the exponential average in which a weight counts `decay` as much after each step, or, whatever the batch
+    size, half as much after each `half_life` where that is given. 'tail' is the plain mean of the weights after every
+    step. Steps before `start` are left out. Batch-norm statistics are averaged alike.
+    Source: Polyak and Juditsky, 1992; Jain et al., 2018 (arXiv 1610.03774); Morales-Brotons et al., 2024
+    (arXiv 2411.18704).
+    """
+
+    kind: Literal["ema", "tail"] = "ema"
+    decay: float = Field(default=0.99, gt=0, lt=1)
+    half_life: DurationField | None = None
+    start: DurationField = Duration(0.0, "epochs")
+
+    @model_validator(mode="after")
+    def _one_decay(self) -> Averaging:
+        decays = self.half_life is not None or self.decay != type(self).model_fields["decay"].default
+        if self.kind == "tail" and decays:
+            raise ValueError("a 'tail' average has no decay or half_life. Valid: start, or kind 'ema'")
+        if self.half_life is not None and self.half_life.amount <= 0:
+            raise ValueError(f"the half_life '{self.half_life}' must be above 0")
+        return self
+
+
 class Recipe(Frozen):
     """All that decides the optimization of one trial.
 
     The peak learning rate is `lr` times the LR rule's factor: 1 for `none`, B / reference_batch_size for `linear`,
     its square root for `sqrt`. `solver_options` and `schedule_options` are keyword arguments of the registered solver
     and schedule. `ghost_batch_size` is the number of examples that share batch-norm statistics; `clip_norm` bounds the
-    global gradient norm; `noise` disturbs training; `precision` is the arithmetic of the forward and backward pass
-    (weights stay fp32).
+    global gradient norm; `noise` disturbs training; `averaging` is of the weights that are evaluated; `precision` is
+    the arithmetic of the forward and backward pass (weights stay fp32).
     """
 
     solver: str = "momentum"
@@ -106,6 +131,7 @@ class Recipe(Frozen):
     clip_norm: float | None = Field(default=None, gt=0)
     ghost_batch_size: int | None = Field(default=None, gt=0)
     noise: Noise | None = None
+    averaging: Averaging | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
 
     @model_validator(mode="after")

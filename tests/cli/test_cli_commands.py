@@ -85,6 +85,24 @@ def test_train_changes_single_fields_of_the_baseline() -> None:
     )
 
 
+def test_train_takes_noise_and_averaging_by_name(folder: Path) -> None:
+    recipe = found(
+        "train",
+        "toys.py:separable",
+        "recipe.noise.where=weights",
+        "recipe.noise.std=0.01",
+        "recipe.averaging.kind=tail",
+    )["config"]["recipe"]
+    assert (recipe["noise"]["where"], recipe["noise"]["std"]) == ("weights", 0.01)
+    assert recipe["averaging"]["kind"] == "tail"
+    (folder / "a.toml").write_text("[recipe.noise]\nwhere = 'labels'\nstd = 0.1\n[recipe.averaging]\n")
+    recipe = found("train", "toys.py:separable", "--config", "a.toml")["config"]["recipe"]
+    assert (recipe["noise"]["where"], recipe["averaging"]["kind"]) == ("labels", "ema")
+    assert "'recipe.noise.where' is missing" in ran("train", "toys.py:separable", "recipe.noise.std=1", code=2).stderr
+    wrong = ran("train", "toys.py:separable", "recipe.noise.where=outputs", "recipe.noise.std=1", code=2).stderr
+    assert "Valid: activations, weights, gradients, labels" in wrong
+
+
 def test_train_keeps_its_record_where_asked(folder: Path) -> None:
     printed = found("train", "toys.py:separable", "--out", "record.json", "--ledger", "kept.db")
     assert json.loads((folder / "record.json").read_text()) == printed

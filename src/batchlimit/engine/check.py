@@ -9,6 +9,7 @@ import torch
 
 from batchlimit.config import Recipe
 from batchlimit.engine import microbatch
+from batchlimit.engine.averaging import check_averaging
 from batchlimit.engine.examples import divide
 from batchlimit.engine.execution import Execution
 from batchlimit.engine.noise import check_noise
@@ -32,16 +33,17 @@ def check_names(workload: Workload, recipe: Recipe, batch_sizes: Sequence[int], 
     """Check that `recipe` can be built for `workload` at each of `batch_sizes` on the device asked for.
 
     Raises:
-        InputError: a solver, a schedule, an option, a ghost batch size, the noise or the device cannot be.
+        InputError: a solver, a schedule, an option, a ghost batch size, noise, averaging or the device cannot be.
     """
     execution.torch_device()
     with torch.random.fork_rng(devices=[]):
         model = workload.make_model()
     if recipe.ghost_batch_size is not None:
         model = convert_ghost_batch_norm(model, recipe.ghost_batch_size)
-    build_optimizer(recipe.updated({"lr_rule": "none"}), model.named_parameters())
+    optimizer = build_optimizer(recipe.updated({"lr_rule": "none"}), model.named_parameters())
     build_schedule(recipe, total_steps=10, warmup_steps=1.0)
     check_noise(recipe, model)
+    check_averaging(recipe, optimizer)
     for batch_size in batch_sizes:
         if batch_size < 1:
             raise InputError(f"The batch size is {batch_size}. Valid: 1 or more.")

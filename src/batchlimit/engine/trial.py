@@ -15,6 +15,7 @@ from batchlimit.config import TrialConfig
 from batchlimit.data.splits import Split
 from batchlimit.engine import microbatch
 from batchlimit.engine.allocator import keep_memory
+from batchlimit.engine.averaging import average_of
 from batchlimit.engine.environment import describe
 from batchlimit.engine.evaluate import evaluate
 from batchlimit.engine.examples import Examples, examples_of
@@ -26,6 +27,7 @@ from batchlimit.engine.step import GradientAccumulator
 from batchlimit.engine.stopping import FiniteWatch, hopeless
 from batchlimit.engine.stream import BatchStream
 from batchlimit.models.ghost_batch_norm import convert_ghost_batch_norm
+from batchlimit.optimizers.averaging import WeightAverage
 from batchlimit.optimizers.build import build_optimizer
 from batchlimit.records import HistoryPoint, Scores, Status, TrialRecord
 from batchlimit.schedules.build import build_schedule
@@ -51,6 +53,7 @@ class Training:
     stream: BatchStream
     total_steps: int
     noise: NoiseInjection | None = None
+    average: WeightAverage | None = None
     step: int = 0
     lr: float = 0.0
     history: list[HistoryPoint] = field(default_factory=list)
@@ -152,8 +155,21 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
     )
     stream = BatchStream(len(examples.train), config.batch_size, config.seed)
     noise = noise_of(recipe, model, accumulate, total_steps=total_steps, seed=derived_seed(config.seed, "noise"))
+    average = average_of(config, model, optimizer, dataset_size=len(examples.train), total_steps=total_steps)
     return Training(
-        config, workload, examples, device, model, layout, optimizer, schedule, accumulate, stream, total_steps, noise
+        config,
+        workload,
+        examples,
+        device,
+        model,
+        layout,
+        optimizer,
+        schedule,
+        accumulate,
+        stream,
+        total_steps,
+        noise,
+        average,
     )
 
 
@@ -196,6 +212,8 @@ def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
         training.status = "diverged"
         return None
     training.optimizer.step()
+    if training.average is not None:
+        training.average.update()
     training.step = step + 1
     return loss
 
@@ -264,10 +282,11 @@ def final_scores(training: Training) -> tuple[Scores | None, Scores | None]:
 
 
 def scores(training: Training, split: Split) -> Scores:
-    """Return the model's scores on `split` now."""
-    return evaluate(
-        training.model, training.workload, split, training.layout, chunk=training.chunk, device=training.device
-    )
+    """Return the model's scores on `split` now, with the average of its weights where the recipe has one."""
+    with training.average.applied() if training.average is not None else nullcontext():
+        return evaluate(
+            training.model, training.workload, split, training.layout, chunk=training.chunk, device=training.device
+        )
 
 
 def with_mode(optimizer: torch.optim.Optimizer, *, train_mode: bool) -> None:
