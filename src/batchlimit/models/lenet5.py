@@ -9,7 +9,7 @@ from batchlimit.models.initialization import glorot_uniform
 
 
 class MaxPool(nn.MaxPool2d):
-    """Max-pooling in fp32 whatever comes in, with the same maxima: for 6 maps in bf16 the CPU kernel is twice slower."""
+    """Max-pooling in fp32 whatever comes in, with the same maxima: for 6 maps in bf16 the CPU kernel is 2x slower."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the maxima of windows."""
