@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from batchlimit.api import find_limit, redraw, tune
-    from batchlimit.config import LayerWise, Recipe, TrialConfig
+    from batchlimit.config import Averaging, LayerWise, Noise, Recipe, TrialConfig
     from batchlimit.data.from_dataset import from_dataset
     from batchlimit.data.splits import DataSet, TensorSplit
     from batchlimit.engine import Execution, run
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Loaded when first used: `batchlimit --help` and analysis must not wait for torch.
 _PLACES = {
     "batchlimit.api": ("find_limit", "redraw", "tune"),
-    "batchlimit.config": ("LayerWise", "Recipe", "TrialConfig"),
+    "batchlimit.config": ("Averaging", "LayerWise", "Noise", "Recipe", "TrialConfig"),
     "batchlimit.data.from_dataset": ("from_dataset",),
     "batchlimit.data.splits": ("DataSet", "TensorSplit"),
     "batchlimit.engine": ("Execution", "run"),
@@ -44,6 +44,7 @@ _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
     "LOSS",
+    "Averaging",
     "DataSet",
     "Execution",
     "FindSettings",
@@ -52,6 +53,7 @@ __all__ = [
     "Ledger",
     "LimitFinding",
     "Metric",
+    "Noise",
     "Recipe",
     "TensorSplit",
     "TrialConfig",

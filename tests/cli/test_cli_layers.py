@@ -9,7 +9,7 @@ from pydantic import Field
 
 from batchlimit.cli.explain import fields_at
 from batchlimit.cli.layers import Layers, own_options, toml_value
-from batchlimit.config import Frozen, Recipe, TrialConfig
+from batchlimit.config import Averaging, Frozen, Recipe, TrialConfig
 from batchlimit.errors import InputError
 
 
@@ -78,7 +78,10 @@ def test_a_number_is_taken_as_text_where_text_is_wanted_as_it_was_typed() -> Non
     [
         ("sed=3", ["Unknown key 'sed'", "Did you mean 'seeds'", "Valid: epochs, exhaustive"]),
         ("lr=0.1", ["Unknown key 'lr'", "Did you mean 'recipe.lr'"]),
-        ("recipe.lrr=0.1", ["Unknown key 'recipe.lrr'", "Did you mean 'recipe.lr'", "Valid in [recipe]: clip_norm"]),
+        (
+            "recipe.lrr=0.1",
+            ["Unknown key 'recipe.lrr'", "Did you mean 'recipe.lr'", "Valid in [recipe]: averaging, clip_norm"],
+        ),
         ("recipe.layerwise.uper=3", ["'recipe.layerwise.uper'", "'recipe.layerwise.upper'", "in [recipe.layerwise]"]),
         ("seeds=1", ["seeds = 1 (from 'seeds=1'): must be at least 2."]),
         ("seeds=x", ["seeds = 'x'", "must be a whole number"]),
@@ -187,10 +190,28 @@ def test_another_solver_does_not_inherit_options_but_the_same_one_keeps_them() -
         assert changed.schedule_options == {"end": 0.1}
 
 
+def test_a_recipes_own_tables_change_field_by_field() -> None:
+    base = Recipe.model_validate({"noise": {"where": "labels", "std": 0.1}})
+    layers = Layers()
+    layers.put_overrides(["baseline.noise.std=0.3", "baseline.averaging.kind=tail"])
+    own_options(layers, "baseline")
+    layers.check_changes("baseline", base)
+    changed = base.updated(layers.data["baseline"])
+    assert changed.noise is not None
+    assert (changed.noise.where, changed.noise.std) == ("labels", 0.3)
+    assert changed.averaging == Averaging(kind="tail")
+    whole = Layers()
+    whole.put_overrides(["baseline.averaging={}"])
+    own_options(whole, "baseline")
+    assert base.updated(whole.data["baseline"]).averaging == Averaging()
+
+
 def test_changes_of_a_recipe_are_checked_by_their_own_names() -> None:
     layers = Layers()
     layers.put_overrides(["baseline.lrr=3", "baseline.batch_size=4"])
-    with pytest.raises(InputError, match=r"Unknown key 'baseline.lrr'.*'baseline.lr'.*in \[baseline\]: batch_size"):
+    with pytest.raises(
+        InputError, match=r"Unknown key 'baseline.lrr'.*'baseline.lr'.*in \[baseline\]: averaging, batch_size"
+    ):
         layers.check_changes("baseline", Recipe(), also=["batch_size"])
 
 

@@ -21,6 +21,8 @@ OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ("solver", "layerwise", None),
     ("schedule", "schedule_options", {}),
 )
+# Tables of a recipe that mean the same to all: given in part, they change the fields that they name.
+TABLES = ("noise", "averaging")
 
 
 class Layers:
@@ -195,6 +197,10 @@ def own_options(layers: Layers, key: str) -> None:
             changes.setdefault(name, empty)
         elif isinstance(given, dict):
             changes |= {f"{name}.{option}": value for option, value in changes.pop(name).items()}
+    for name in TABLES:
+        # An empty table is all defaults, which no dotted name says.
+        if isinstance(changes.get(name), dict) and changes[name]:
+            changes |= {f"{name}.{field}": value for field, value in changes.pop(name).items()}
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
