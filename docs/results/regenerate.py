@@ -51,8 +51,8 @@ def mnist(folder: Path) -> str:
     lines = [
         "# MNIST with the paper's LeNet: three known recipes",
         "",
-        "Each recipe is the TOML file of its name in this folder, trained on all 60,000 training images and scored on the",
-        "10,000 test images at the end of training (the paper's protocol).",
+        "Each recipe is the TOML file of its name in this folder, trained on all 60,000 training images and scored on",
+        "the 10,000 test images at the end of training (the paper's protocol).",
         "",
         "| solver | batch size | steps | n | test accuracy | interval (95 %) | the paper | our bar | minutes a run |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -226,7 +226,7 @@ def test_what_lies_on_the_bar_is_reported_undecided() -> None:
         linear = at(finding, 128).linear
         if linear is None:
             continue
-        assert linear.seeds == (20 if linear.decision == "undecided" else linear.seeds)
+        assert linear.seeds in ((10, 20) if linear.decision == "undecided" else (5, 10, 20))
         assert (128 in finding.small_up_to.undecided) == (linear.decision == "undecided")
         if linear.decision == "undecided":
             undecided += 1

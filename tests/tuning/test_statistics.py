@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from naive_limit import welch
 from scipy import stats
 
-from batchlimit.tuning.statistics import compare, confidence_of_a_look, estimate, looks
+from batchlimit.tuning.statistics import compare, confidence_of_a_look, estimate, looks, worth_more
 
 VALUES = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=12)
 
@@ -101,3 +101,26 @@ def test_adding_seeds_until_decided_errs_no_more_often_than_the_confidence_allow
     far_below = [decide(random, gap=-2.0) for _ in range(300)]
     assert far_below.count("pass") == 0
     assert far_below.count("fail") >= 0.95 * 300
+
+
+def test_more_seeds_are_worth_it_only_where_they_could_decide() -> None:
+    reference = [0.98, 0.982, 0.978, 0.98, 0.981, 0.979] * 3
+    at_the_bar, near, far = ([0.9751 + gap + noise for noise in (-0.004, 0.004) * 5] for gap in (0.0, 0.0018, 0.004))
+    assert not worth_more(at_the_bar, reference, 0.995, 0.98, 20)
+    assert worth_more(near, reference, 0.995, 0.98, 20)
+    assert worth_more(far, reference, 0.995, 0.98, 20)
+    below = [2 * 0.9751 - value for value in far]
+    assert worth_more(below, reference, 0.995, 0.98, 20)
+
+
+def test_futility_hides_no_difference_that_all_seeds_would_mostly_show() -> None:
+    rng = np.random.default_rng(5)
+    given_up = decided = 0
+    for _ in range(400):
+        reference = rng.normal(0.98, 0.002, 20).tolist()
+        values = rng.normal(0.995 * 0.98 + 0.004, 0.004, 20).tolist()  # a clear pass with 20 seeds
+        if compare(values, reference, 0.995, 0.983) == "pass":
+            decided += 1
+            given_up += not worth_more(values[:10], reference, 0.995, 0.983, 20)
+    assert decided > 300
+    assert given_up < 0.05 * decided

@@ -13,7 +13,6 @@ which is also how an interrupted search goes on and how a report is drawn again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
 
 from batchlimit.config import Recipe, Scalar, TrialConfig
@@ -160,7 +159,7 @@ class LimitSearch:
                     if notebook.decision(batch_size) == "pass":
                         return
             going_on.sort(key=lambda candidate: notebook.shortfall(candidate.name, batch_size))
-            contenders = going_on[: math.ceil(len(contenders) / 2)]
+            contenders = going_on[: max(1, len(contenders) // 2)]
         if batch_size not in notebook.best and (tuned := notebook.best_tuned(batch_size)) is not None:
             yield from self._verify(tuned, batch_size)
         notebook.set_tried(batch_size)
@@ -200,7 +199,7 @@ class LimitSearch:
             yield from self._measure(candidate.name, batch_size, recipe, f"verifying {candidate.name}")
 
     def _measure(self, name: str, batch_size: int, recipe: Recipe, purpose: str) -> Asking:
-        """Train with more and more seeds until the interval decides, or the cap on seeds is reached.
+        """Train with more and more seeds until the interval decides, could not decide any more, or the cap is reached.
 
         An exhaustive search uses all seeds at once.
         """
@@ -213,6 +212,8 @@ class LimitSearch:
             records += yield from self._ask(trials, purpose, batch_size)
             measurement = self.notebook.judge(name, batch_size, recipe, records, confidence)
             if measurement.decision != "undecided":
+                break
+            if size > sizes[0] and not self.notebook.worth_more(measurement, confidence, sizes[-1]):
                 break
         self.notebook.add_measurement(measurement)
 

@@ -10,7 +10,7 @@ from batchlimit.config import Recipe, StopRule
 from batchlimit.findings import Decision, Measurement
 from batchlimit.records import TrialRecord
 from batchlimit.tuning.question import Candidate, Question
-from batchlimit.tuning.statistics import compare, estimate
+from batchlimit.tuning.statistics import compare, estimate, worth_more
 from batchlimit.tuning.windows import snapped
 
 LINEAR = "linear scaling"
@@ -114,6 +114,12 @@ class Notebook:
         mean = math.fsum(reference) / len(reference)
         factor = self._factor(mean)
         return compare([self._sign * m for m in metrics], [self._sign * m for m in reference], factor, confidence)
+
+    def worth_more(self, measurement: Measurement, confidence: float, cap: int) -> bool:
+        """Return whether seeds up to `cap` could decide an undecided measurement's metric."""
+        values, reference = ([self._sign * m for m in ms] for ms in (measurement.metrics, self.baseline_metrics()))
+        factor = self._factor(math.fsum(self.baseline_metrics()) / len(reference))
+        return worth_more(values, reference, factor, confidence, cap)
 
     def _factor(self, mean: float) -> float:
         """Return the factor on A that lowers the bar by the tolerance, whatever A's sign and direction."""

@@ -30,17 +30,40 @@ def compare(values: Sequence[float], reference: Sequence[float], factor: float, 
     """
     if len(values) < 2 or len(reference) < 2:
         return "undecided"
-    gap = math.fsum(values) / len(values) - factor * math.fsum(reference) / len(reference)
-    own = _variance(values) / len(values)
-    other = factor**2 * _variance(reference) / len(reference)
-    error = own + other
-    if error == 0:
+    gap = _gap(values, reference, factor)
+    half = _half_width(values, reference, factor, confidence, len(values))
+    if half == 0:
         return "pass" if gap >= 0 else "fail"
-    freedom = error**2 / (own**2 / (len(values) - 1) + other**2 / (len(reference) - 1))
-    half = _quantile(confidence, freedom) * math.sqrt(error)
     if gap - half >= 0:
         return "pass"
     return "fail" if gap + half < 0 else "undecided"
+
+
+def worth_more(values: Sequence[float], reference: Sequence[float], factor: float, confidence: float, cap: int) -> bool:
+    """Return whether more values, `cap` in all, could decide `compare`: not if the gap is lost in their interval.
+
+    No when the gap seen is below half of the interval's half width at `cap` values with the variances seen. Stopping
+    so leaves a comparison undecided that would most probably stay so; it can make no wrong decision.
+    """
+    half = _half_width(values, reference, factor, confidence, cap)
+    return abs(_gap(values, reference, factor)) >= half / 2
+
+
+def _gap(values: Sequence[float], reference: Sequence[float], factor: float) -> float:
+    return math.fsum(values) / len(values) - factor * math.fsum(reference) / len(reference)
+
+
+def _half_width(
+    values: Sequence[float], reference: Sequence[float], factor: float, confidence: float, count: int
+) -> float:
+    """Return half of Welch's interval of the gap if there were `count` values of the variance seen."""
+    own = _variance(values) / count
+    other = factor**2 * _variance(reference) / len(reference)
+    error = own + other
+    if error == 0:
+        return 0.0
+    freedom = error**2 / (own**2 / (count - 1) + other**2 / (len(reference) - 1))
+    return _quantile(confidence, freedom) * math.sqrt(error)
 
 
 def looks(seeds: int, cap: int) -> tuple[int, ...]:
