@@ -52,8 +52,8 @@ def mnist(folder: Path) -> str:
         "# MNIST with the paper's LeNet: three known recipes",
         "",
         "Each recipe is the TOML file of its name in this folder, trained on all 60,000 training images and scored on",
-        "the 10,000 test images at the end of training (the paper's protocol). Where bf16 is said, `recipe.precision=bf16`",
-        "was added; such a figure stands in for one in fp32 still to come.",
+        "the 10,000 test images at the end of training (the paper's protocol). Where bf16 is said,",
+        "`recipe.precision=bf16` was added; such a figure stands in for one in fp32 still to come.",
         "",
         "| solver | batch size | steps | n | test accuracy | interval (95 %) | the paper | our bar | minutes a run |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -72,7 +72,8 @@ def mnist(folder: Path) -> str:
         )
     lines += [
         "",
-        f"One thread of: {where_and_when(records)}. The machine was shared, and runs were halted at times: the minutes are no measure of speed.",
+        f"One thread of: {where_and_when(records)}. The machine was shared, and runs were halted at times: the "
+        "minutes are no measure of speed.",
         "",
     ]
     return "\n".join(lines)
