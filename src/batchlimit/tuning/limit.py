@@ -25,13 +25,11 @@ from batchlimit.tuning.outlook import Outlook, halvings
 from batchlimit.tuning.question import Candidate, Question
 from batchlimit.tuning.search_space import SearchSpace
 from batchlimit.tuning.statistics import confidence_of_a_look, looks
-from batchlimit.tuning.tuner import tuners
+from batchlimit.tuning.tuner import PROPOSALS_AT_ONCE, TUNING_SEED, tuners
 from batchlimit.tuning.windows import centre, first_window, grid_space, next_window, range_space
 
 Asking = Generator[Batch, list[TrialRecord], None]
 
-TUNING_SEED = 0
-PROPOSALS_AT_ONCE = 4
 MOST_MEASURED = 3  # recipes measured over seeds at one batch size: near the bar, noise would let every recipe through
 
 

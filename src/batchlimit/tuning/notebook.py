@@ -110,16 +110,17 @@ class Notebook:
         )
 
     def _decide_metric(self, metrics: Sequence[float], confidence: float) -> Decision:
-        reference = self.baseline_metrics()
-        mean = math.fsum(reference) / len(reference)
-        factor = self._factor(mean)
-        return compare([self._sign * m for m in metrics], [self._sign * m for m in reference], factor, confidence)
+        return compare(*self._against_baseline(metrics), confidence)
 
     def worth_more(self, measurement: Measurement, confidence: float, cap: int) -> bool:
         """Return whether seeds up to `cap` could decide an undecided measurement's metric."""
-        values, reference = ([self._sign * m for m in ms] for ms in (measurement.metrics, self.baseline_metrics()))
-        factor = self._factor(math.fsum(self.baseline_metrics()) / len(reference))
-        return worth_more(values, reference, factor, confidence, cap)
+        return worth_more(*self._against_baseline(measurement.metrics), confidence, cap)
+
+    def _against_baseline(self, metrics: Sequence[float]) -> tuple[list[float], list[float], float]:
+        """Return metrics and the baseline's, both so that more is better, and the factor on the baseline's mean."""
+        reference = self.baseline_metrics()
+        factor = self._factor(math.fsum(reference) / len(reference))
+        return [self._sign * m for m in metrics], [self._sign * m for m in reference], factor
 
     def _factor(self, mean: float) -> float:
         """Return the factor on A that lowers the bar by the tolerance, whatever A's sign and direction."""

@@ -13,12 +13,11 @@ from batchlimit.errors import InputError
 from batchlimit.findings import Cost, Direction, Measurement, Proposed, TuneFinding
 from batchlimit.records import TrialRecord
 from batchlimit.tuning.batch import Batch
+from batchlimit.tuning.notebook import Notebook
 from batchlimit.tuning.search_space import Proposal, SearchSpace
 from batchlimit.tuning.statistics import estimate
-from batchlimit.tuning.tuner import tuners
+from batchlimit.tuning.tuner import PROPOSALS_AT_ONCE, TUNING_SEED, tuners
 
-TUNING_SEED = 0
-PROPOSALS_AT_ONCE = 4
 TUNE = "tune"
 
 
@@ -81,7 +80,7 @@ class Tuning:
         propose = tuners.get(question.tuner)
         while proposals := propose(
             question.space,
-            [(proposal, _selection(record)) for proposal, record in self._told],
+            [(proposal, Notebook.selection(record)) for proposal, record in self._told],
             count=PROPOSALS_AT_ONCE,
             budget=question.trials,
             direction=question.metric_direction,
@@ -114,7 +113,7 @@ class Tuning:
             tuner=question.tuner,
             budget=question.trials,
             proposals=tuple(
-                Proposed(fields=dict(proposal), metric=_selection(record), status=record.status)
+                Proposed(fields=dict(proposal), metric=Notebook.selection(record), status=record.status)
                 for proposal, record in self._told
             ),
             best=self._measurement(best) if best is not None else None,
@@ -130,7 +129,7 @@ class Tuning:
 
     def _best(self) -> TrialRecord | None:
         sign = 1.0 if self.question.metric_direction == "up" else -1.0
-        scored = [(sign * value, r) for _, r in self._told if (value := _selection(r)) is not None]
+        scored = [(sign * value, r) for _, r in self._told if (value := Notebook.selection(r)) is not None]
         return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
     def _measurement(self, best: TrialRecord) -> Measurement:
@@ -177,7 +176,3 @@ def tune_space(settings: TuneSettings, recipe: Recipe) -> SearchSpace:
         raise InputError("The search space has no fields. Valid: any recipe field, such as lr or warmup.")
     space.check(recipe)
     return space
-
-
-def _selection(record: TrialRecord) -> float | None:
-    return record.selection.metric if record.status == "complete" and record.selection else None

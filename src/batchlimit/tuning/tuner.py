@@ -10,6 +10,9 @@ from batchlimit.findings import Direction
 from batchlimit.registry import Registry
 from batchlimit.tuning.search_space import Proposal, SearchSpace
 
+TUNING_SEED = 0  # of every tuning trial: seeds from 1 on are for measuring, so none is used for both
+PROPOSALS_AT_ONCE = 4  # a round; must not depend on the number of jobs
+
 Told = Sequence[tuple[dict[str, Scalar], float | None]]
 
 
