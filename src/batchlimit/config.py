@@ -160,6 +160,7 @@ class TrialConfig(Frozen):
 
     `protocol` decides what is trained on and selected by: 'validation' holds out the workload's validation split and
     selects on it; 'paper' trains on all training examples and selects on the test split, as the paper did.
+    `probes` names what is measured while it trains.
     """
 
     workload: str
@@ -169,6 +170,7 @@ class TrialConfig(Frozen):
     seed: int = Field(default=0, ge=0)
     protocol: Literal["validation", "paper"] = "validation"
     stop: StopRule | None = None
+    probes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _budget(self) -> TrialConfig:

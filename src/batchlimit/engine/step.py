@@ -57,10 +57,13 @@ class GradientAccumulator:
         # Walking the module tree at every step would cost a tenth of a small model's training.
         self.parameters, self._buffers = list(model.parameters()), list(model.buffers())
         self._model, self._workload, self._recipe = model, workload, recipe
-        self._split, self._layout, self._device = split, layout, device
+        self._split, self._layout, self.device = split, layout, device
         self._seed, self._smallest = seed, smallest
         # What becomes of (outputs, targets) before the loss: noise on labels; None leaves targets as they are.
         self.disturb_targets: Callable[[Tensor, Tensor], Tensor] | None = None
+        # Called with (step, start, stop) after each backward pass, where a probe looks at single micro-batches.
+        self.after_microbatch: Callable[[int, int, int], None] | None = None
+        self.least_passes = 1
 
     def __call__(self, step: int, indices: Tensor) -> Tensor:
         """Compute the gradient of weight update `step` over `indices` (B,) and return the mean training loss (scalar).
@@ -80,19 +83,37 @@ class GradientAccumulator:
                 for buffer, before in zip(self._buffers, buffers, strict=True):
                     buffer.copy_(before)
 
+    def loss_on(self, indices: Tensor) -> Tensor:
+        """Return the mean training loss (scalar, with graph) on `indices` (n,) in one pass: for probes."""
+        inputs, targets = self._split.gather(indices)
+        with arithmetic(self._recipe, self.device):
+            outputs = self._model(self._layout(inputs))
+            loss = self._workload.loss(outputs.float(), targets, label_smoothing=self._recipe.label_smoothing)
+        return loss / len(indices)
+
     def _pass(self, step: int, indices: Tensor) -> Tensor:
         for parameter in self.parameters:
             parameter.grad = None
-        total = torch.zeros((), device=self._device)
+        total = torch.zeros((), device=self.device)
         count = len(indices)
-        for start in range(0, count, self.microbatch_size):
-            stop = min(start + self.microbatch_size, count)
+        size = self._size(count)
+        for start in range(0, count, size):
+            stop = min(start + size, count)
             total += self._backward(step, indices, start, stop)
+            if self.after_microbatch is not None:
+                self.after_microbatch(step, start, stop)
         return total / count
+
+    def _size(self, count: int) -> int:
+        """Return the micro-batch size of a step over `count` examples: smaller where a probe asks for more passes."""
+        if self.least_passes == 1:
+            return self.microbatch_size
+        most = max(1, count // self.least_passes // self._smallest) * self._smallest
+        return min(self.microbatch_size, most)
 
     def _backward(self, step: int, indices: Tensor, start: int, stop: int) -> Tensor:
         inputs, targets = self._split.gather(indices[start:stop])
-        with randomness.at(seed=self._seed, step=step, start=start, stop=stop), arithmetic(self._recipe, self._device):
+        with randomness.at(seed=self._seed, step=step, start=start, stop=stop), arithmetic(self._recipe, self.device):
             outputs = self._model(self._layout(inputs))
             if self.disturb_targets is not None:
                 targets = self.disturb_targets(outputs, targets)
@@ -103,12 +124,12 @@ class GradientAccumulator:
     def _halve(self, batch_size: int) -> None:
         for parameter in self.parameters:
             parameter.grad = None
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
         units = min(self.microbatch_size, batch_size) // self._smallest
         if units < 2:
             raise InputError(
-                f"Memory ran out on {self._device} at a micro-batch of {self.microbatch_size}, the smallest possible "
+                f"Memory ran out on {self.device} at a micro-batch of {self.microbatch_size}, the smallest possible "
                 f"for '{self._workload.name}'. A model with plain batch norm needs ghost_batch_size to go lower."
             ) from None
         self.microbatch_size = units // 2 * self._smallest

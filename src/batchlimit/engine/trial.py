@@ -22,6 +22,7 @@ from batchlimit.engine.examples import Examples, examples_of
 from batchlimit.engine.execution import Execution
 from batchlimit.engine.layout import Layout, choose_layout
 from batchlimit.engine.noise import NoiseInjection, noise_of
+from batchlimit.engine.probing import Probing, probing_of
 from batchlimit.engine.seeds import derived_seed
 from batchlimit.engine.step import GradientAccumulator
 from batchlimit.engine.stopping import FiniteWatch, hopeless
@@ -54,6 +55,7 @@ class Training:
     total_steps: int
     noise: NoiseInjection | None = None
     average: WeightAverage | None = None
+    probing: Probing | None = None
     step: int = 0
     lr: float = 0.0
     history: list[HistoryPoint] = field(default_factory=list)
@@ -106,6 +108,7 @@ def run(
         test=final[1],
         started=started.isoformat(timespec="seconds"),
         environment=describe(device, microbatch_size=training.accumulate.microbatch_size),
+        measurements=training.probing.results() if training.probing is not None else {},
     )
 
 
@@ -156,6 +159,9 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
     stream = BatchStream(len(examples.train), config.batch_size, config.seed)
     noise = noise_of(recipe, model, accumulate, total_steps=total_steps, seed=derived_seed(config.seed, "noise"))
     average = average_of(config, model, optimizer, dataset_size=len(examples.train), total_steps=total_steps)
+    probing = probing_of(
+        config, accumulate, model, optimizer, total_steps=total_steps, dataset_size=len(examples.train)
+    )
     return Training(
         config,
         workload,
@@ -170,6 +176,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
         total_steps,
         noise,
         average,
+        probing,
     )
 
 
@@ -202,6 +209,8 @@ def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
     """Make one weight update and return the mean training loss before it; None if training has diverged."""
     recipe, step = training.config.recipe, training.step
     set_lr(training, step)
+    if training.probing is not None:
+        training.probing.before_step(step)
     with training.noise.during_passes(step) if training.noise is not None else nullcontext():
         loss = training.accumulate(step, training.stream.batch(step).to(training.device))
     norm = limit_gradient(training.accumulate.parameters, recipe.clip_norm)
@@ -211,7 +220,11 @@ def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
     if training.reason:
         training.status = "diverged"
         return None
+    if training.probing is not None:
+        training.probing.after_gradient(step)
     training.optimizer.step()
+    if training.probing is not None:
+        training.probing.after_step(step)
     if training.average is not None:
         training.average.update()
     training.step = step + 1

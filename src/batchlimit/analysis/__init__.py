@@ -1,0 +1,1 @@
+"""What is computed from records alone, without torch: laws fitted, intervals, paired tests."""
