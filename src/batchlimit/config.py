@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
@@ -140,12 +140,24 @@ class Recipe(Frozen):
             raise ValueError(f"lr_rule '{self.lr_rule}' needs reference_batch_size, the batch size lr is meant for")
         return self
 
+    def with_solver(self, name: str, lr: float, **changes: Any) -> Recipe:
+        """Return this recipe with another solver and `changes`.
+
+        Everything that belonged to the old solver (its options, layer-wise scaling, LR rule, schedule and warmup) is
+        dropped; regularization, clipping, ghost batch norm and precision are kept.
+        """
+        kept = self.model_dump(include=_KEPT, exclude_defaults=True)
+        return Recipe.model_validate({**kept, "solver": name, "lr": lr, **changes})
+
     def peak_lr(self, batch_size: int) -> float:
         """Return the largest learning rate of the schedule at `batch_size`."""
         if self.lr_rule == "none" or self.reference_batch_size is None:
             return self.lr
         ratio = batch_size / self.reference_batch_size
         return float(self.lr * (ratio if self.lr_rule == "linear" else ratio**0.5))
+
+
+_KEPT = {"weight_decay", "label_smoothing", "clip_norm", "ghost_batch_size", "precision"}
 
 
 class StopRule(Frozen):
@@ -160,7 +172,8 @@ class TrialConfig(Frozen):
 
     `protocol` decides what is trained on and selected by: 'validation' holds out the workload's validation split and
     selects on it; 'paper' trains on all training examples and selects on the test split, as the paper did.
-    `probes` names what is measured while it trains.
+    `probes` names what is measured while it trains, and `watch` the splits ('train', 'test') that are scored after
+    every epoch besides the one selected by.
     """
 
     workload: str
@@ -171,6 +184,16 @@ class TrialConfig(Frozen):
     protocol: Literal["validation", "paper"] = "validation"
     stop: StopRule | None = None
     probes: tuple[str, ...] = ()
+    watch: tuple[Literal["train", "test"], ...] = ()
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _each_once(cls, given: Any) -> Any:
+        """Take text with commas too; sort and drop repeated names, which do not make it another trial."""
+        names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            return names
+        return tuple(sorted({name for name in names if name}))
 
     @model_validator(mode="after")
     def _budget(self) -> TrialConfig:

@@ -21,19 +21,24 @@ FiniteOrNone = Annotated[float | None, BeforeValidator(_finite_or_none)]
 
 
 class Scores(BaseModel):
-    """The mean unsmoothed loss and the metric of a model on one split; None where not finite."""
+    """The mean unsmoothed loss and the metric of a model on one split; None where not finite.
+
+    `others` holds the workload's further metrics by name, such as 'top-5'.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: FiniteOrNone = None
     metric: FiniteOrNone = None
+    others: dict[str, FiniteOrNone] = Field(default_factory=dict)
 
 
 class HistoryPoint(BaseModel):
     """The state of a training after `step` weight updates; points lie an epoch apart, and one at the end.
 
     `train_loss` is the mean training loss (with label smoothing, as optimized) since the last point; `selection` are
-    the scores on the split that tuning selects by; `test` is measured at the end of training only, unless asked for.
+    the scores on the split that tuning selects by; `train` (on as many training examples as the test split has) and
+    `test` are there where the configuration watches them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +48,7 @@ class HistoryPoint(BaseModel):
     lr: FiniteOrNone = None
     train_loss: FiniteOrNone = None
     selection: Scores | None = None
+    train: Scores | None = None
     test: Scores | None = None
 
 

@@ -22,8 +22,9 @@ class Registry(Generic[T]):
     `kind` is the singular noun used in messages; `package` is imported, every module of it, at the first look-up.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, *, plural: str | None = None) -> None:
         self.kind = kind
+        self._plural = plural or f"{kind.replace(' ', '_')}s"
         self._package = package
         self._entries: dict[str, T] = {}
         self._complete = False
@@ -74,7 +75,7 @@ class Registry(Generic[T]):
             package = importlib.import_module(self._package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self._package}.{module.name}")
-            for point in entry_points(group=f"batchlimit.{self.kind.replace(' ', '_')}s"):
+            for point in entry_points(group=f"batchlimit.{self._plural}"):
                 point.load()
         except BaseException:
             self._complete = False

@@ -16,7 +16,7 @@ from batchlimit.workloads.workload import Workload
 def evaluate(
     model: nn.Module, workload: Workload, split: Split, layout: Layout, *, chunk: int, device: torch.device
 ) -> Scores:
-    """Return the mean unsmoothed loss and the metric over all examples of `split`, `chunk` examples a pass.
+    """Return the mean unsmoothed loss and the metrics over all examples of `split`, `chunk` examples a pass.
 
     Evaluation is in fp32 whatever the recipe's precision, with the model in eval mode; its mode is put back after.
     When memory runs out, it begins again with half as many examples a pass.
@@ -46,14 +46,16 @@ def _evaluate(
     model: nn.Module, workload: Workload, split: Split, layout: Layout, *, chunk: int, device: torch.device
 ) -> Scores:
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    counted = [metric for metric in (workload.metric, *workload.also) if metric.total is not None]
+    totals = torch.zeros(len(counted), dtype=torch.float64, device=device)
     for start in range(0, len(split), chunk):
         indices = torch.arange(start, min(start + chunk, len(split)), device=device)
         inputs, targets = split.gather(indices)
         outputs = model(layout(inputs))
         loss += workload.loss(outputs, targets, label_smoothing=0.0)
-        if workload.metric.total is not None:
-            total += workload.metric.total(outputs, targets)
+        for place, metric in enumerate(counted):
+            assert metric.total is not None
+            totals[place] += metric.total(outputs, targets)
+    means = {metric.name: total / len(split) for metric, total in zip(counted, totals.tolist(), strict=True)}
     mean_loss = loss.item() / len(split)
-    metric = mean_loss if workload.metric.total is None else total.item() / len(split)
-    return Scores(loss=mean_loss, metric=metric)
+    return Scores(loss=mean_loss, metric=means.pop(workload.metric.name, mean_loss), others=means)

@@ -42,7 +42,8 @@ class Examples:
     test: Split
 
 
-def _subset(split: Split, indices: Tensor) -> Split:
+def subset_of(split: Split, indices: Tensor) -> Split:
+    """Return the examples of `split` at `indices` as a split of their own."""
     return split.subset(indices) if isinstance(split, TensorSplit) else IndexedSplit(split, indices)
 
 
@@ -72,7 +73,7 @@ def divide(data: DataSet, protocol: str) -> Examples:
     order = torch.randperm(len(data.train), generator=generator(0, "validation"))
     held = order[: data.validation_size].sort().values
     kept = order[data.validation_size :].sort().values
-    return Examples(_subset(data.train, kept), _subset(data.train, held), data.test)
+    return Examples(subset_of(data.train, kept), subset_of(data.train, held), data.test)
 
 
 _loaded: dict[tuple[str, str, str], tuple[Workload, Examples]] = {}

@@ -18,11 +18,11 @@ from batchlimit.engine.allocator import keep_memory
 from batchlimit.engine.averaging import average_of
 from batchlimit.engine.environment import describe
 from batchlimit.engine.evaluate import evaluate
-from batchlimit.engine.examples import Examples, examples_of
+from batchlimit.engine.examples import Examples, examples_of, subset_of
 from batchlimit.engine.execution import Execution
 from batchlimit.engine.layout import Layout, choose_layout
 from batchlimit.engine.noise import NoiseInjection, noise_of
-from batchlimit.engine.probing import Probing, probing_of
+from batchlimit.engine.probing import Probing, check_probes, probing_of
 from batchlimit.engine.seeds import derived_seed
 from batchlimit.engine.step import GradientAccumulator
 from batchlimit.engine.stopping import FiniteWatch, hopeless
@@ -118,6 +118,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
     Raises:
         InputError: a name, a size or an option that cannot be.
     """
+    check_probes(config.probes)
     recipe = config.recipe
     examples = examples_of(workload, config, device)
     total_steps = config.total_steps(len(examples.train))
@@ -271,6 +272,7 @@ def measure(training: Training, losses: list[Tensor]) -> HistoryPoint:
     """Append and return the history point of this moment."""
     with_mode(training.optimizer, train_mode=False)
     selection = scores(training, training.examples.selection)
+    watched = {name: scores(training, split) for name, split in watched_splits(training).items()}
     with_mode(training.optimizer, train_mode=True)
     point = HistoryPoint(
         step=training.step,
@@ -278,9 +280,23 @@ def measure(training: Training, losses: list[Tensor]) -> HistoryPoint:
         lr=training.lr,
         train_loss=torch.stack(losses).mean().item() if losses else None,
         selection=selection,
+        **watched,
     )
     training.history.append(point)
     return point
+
+
+def watched_splits(training: Training) -> dict[str, Split]:
+    """Return the splits to score at every history point besides the one selected by.
+
+    Of the training examples, as many as the test split has: the first, which are as good as any.
+    """
+    examples, watch = training.examples, training.config.watch
+    found = {"test": examples.test} if "test" in watch else {}
+    if "train" in watch:
+        count = min(len(examples.train), len(examples.test))
+        found["train"] = subset_of(examples.train, torch.arange(count, device=training.device))
+    return found
 
 
 def final_scores(training: Training) -> tuple[Scores | None, Scores | None]:

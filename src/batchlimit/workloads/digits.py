@@ -8,7 +8,7 @@ from batchlimit.config import Recipe
 from batchlimit.data import datasets
 from batchlimit.models.digits_cnn import DigitsCNN
 from batchlimit.workloads import workloads
-from batchlimit.workloads.workload import Workload
+from batchlimit.workloads.workload import TOP_5, Workload
 
 
 def sixteenths(images: Tensor) -> Tensor:
@@ -33,5 +33,6 @@ def digits() -> Workload:
         ),
         batch_size=16,
         budget="30 epochs",
+        also=(TOP_5,),
         description="scikit-learn's 8x8 digits with a small CNN (5,450 parameters)",
     )

@@ -7,7 +7,7 @@ from batchlimit.data import datasets
 from batchlimit.models.lenet import LeNet
 from batchlimit.workloads import workloads
 from batchlimit.workloads.scaling import to_unit_interval
-from batchlimit.workloads.workload import Workload
+from batchlimit.workloads.workload import TOP_5, Workload
 
 
 @workloads.register("fashion-mnist")
@@ -27,5 +27,6 @@ def fashion_mnist() -> Workload:
         ),
         batch_size=256,
         budget="30 epochs",
+        also=(TOP_5,),
         description="Fashion-MNIST with the paper's LeNet (3,274,634 parameters, dropout 0.4)",
     )

@@ -7,7 +7,7 @@ from batchlimit.data import datasets
 from batchlimit.models.lenet5 import LeNet5
 from batchlimit.workloads import workloads
 from batchlimit.workloads.scaling import to_unit_interval
-from batchlimit.workloads.workload import Workload
+from batchlimit.workloads.workload import TOP_5, Workload
 
 
 @workloads.register("mnist-lenet5")
@@ -27,5 +27,6 @@ def mnist_lenet5() -> Workload:
         ),
         batch_size=256,
         budget="30 epochs",
+        also=(TOP_5,),
         description="MNIST with LeNet-5 (61,706 parameters)",
     )

@@ -34,6 +34,11 @@ def correct(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(-1) == targets).sum()
 
 
+def among_five(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the number of examples whose class is among the five largest logits."""
+    return (outputs.topk(min(5, outputs.shape[-1]), dim=-1).indices == targets.unsqueeze(-1)).sum()
+
+
 @dataclass(frozen=True)
 class Metric:
     """What the user wants more of ('up') or less of ('down').
@@ -49,6 +54,7 @@ class Metric:
 
 
 ACCURACY = Metric()
+TOP_5 = Metric(name="top-5", total=among_five)
 LOSS = Metric(name="loss", direction="down", total=None, percent=False)
 
 
@@ -58,6 +64,7 @@ class Workload:
 
     `make_model()` is called under a seeded generator and returns a fresh model; `load()` returns the data;
     `prepare(inputs)` maps stored inputs (uint8, say) of a micro-batch to what the model takes and runs on the device.
+    `also` are further metrics that are noted with every score; nothing is decided by them.
     `baseline` is the recipe at `batch_size` for `budget` ('30 epochs'). `recipes` maps names to recipes that replace
     the technique set's, and `search_space` replaces fields of its search space, when this workload knows better.
     """
@@ -70,6 +77,7 @@ class Workload:
     budget: str
     loss: Loss = cross_entropy
     metric: Metric = ACCURACY
+    also: tuple[Metric, ...] = ()
     prepare: Callable[[Tensor], Tensor] | None = None
     description: str = ""
     recipes: dict[str, Recipe] = field(default_factory=dict)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from batchlimit.config import LayerWise, Recipe
 from batchlimit.tuning.question import Candidate
 from batchlimit.tuning.techniques import techniques
 
-POLYNOMIAL = {"schedule": "polynomial", "schedule_options": {"power": 1.0}}
-KEPT = {"weight_decay", "label_smoothing", "clip_norm", "ghost_batch_size", "precision"}
+POLYNOMIAL: dict[str, Any] = {"schedule": "polynomial", "schedule_options": {"power": 1.0}}
 
 
 def solver(baseline: Recipe, name: str, lr: float, **changes: object) -> Recipe:
-    """Return the baseline's recipe with another solver, a decay to 0 and `changes`.
-
-    Everything that belonged to the baseline's own solver (its options, layer-wise scaling, LR rule) is dropped.
-    """
-    kept = baseline.model_dump(include=KEPT)
-    return Recipe.model_validate({**kept, "solver": name, "lr": lr, **POLYNOMIAL, **changes})
+    """Return the baseline's recipe with another solver, a decay to 0 and `changes`."""
+    return baseline.with_solver(name, lr, **{**POLYNOMIAL, **changes})
 
 
 @techniques.register("paper")
