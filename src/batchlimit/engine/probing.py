@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from batchlimit.config import TrialConfig
 from batchlimit.engine.step import GradientAccumulator
-from batchlimit.probes import Probe, Setting, probes
+from batchlimit.probes import Probe, Setting, finite, probes
 
 
 class Probing:
@@ -17,15 +18,17 @@ class Probing:
 
     def __init__(self, named: dict[str, Probe], accumulate: GradientAccumulator) -> None:
         self._named, self._accumulate = named, accumulate
+        self._divisions = accumulate.divisions
         self._looking: list[Probe] = []
+        accumulate.observers.append(self._after_microbatch)
 
     def before_step(self, step: int) -> None:
         """Wake the probes that want `step`, before its gradient is computed."""
         self._looking = [probe for probe in self._named.values() if probe.wants(step)]
         for probe in self._looking:
             probe.before_step(step)
-        self._accumulate.least_passes = max((probe.passes for probe in self._looking), default=1)
-        self._accumulate.after_microbatch = self._after_microbatch if self._looking else None
+        asked = tuple(probe.passes for probe in self._looking if probe.passes > 1)
+        self._accumulate.divisions = self._divisions + asked
 
     def after_gradient(self, step: int) -> None:
         """Show the mean gradient, as the optimizer will take it."""
@@ -38,12 +41,22 @@ class Probing:
             probe.after_step(step)
 
     def results(self) -> dict[str, Any]:
-        """Return what was measured, by probe name."""
-        return {name: probe.result() for name, probe in self._named.items()}
+        """Return what was measured, by probe name: plain JSON, None for what is not finite."""
+        return {name: finite(probe.result()) for name, probe in self._named.items()}
 
     def _after_microbatch(self, step: int, start: int, stop: int) -> None:
         for probe in self._looking:
             probe.after_microbatch(step, start, stop)
+
+
+def check_probes(names: Iterable[str]) -> None:
+    """Check that `names` are probes.
+
+    Raises:
+        InputError: one is not; the message gives the nearest.
+    """
+    for name in names:
+        probes.get(name)
 
 
 def probing_of(

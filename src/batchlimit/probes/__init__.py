@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from batchlimit.probes.probe import Probe, Setting
+from batchlimit.probes.probe import Probe, Setting, finite
 from batchlimit.registry import Registry
 
 probes: Registry[Callable[[Setting], Probe]] = Registry("probe", "batchlimit.probes")
 
-__all__ = ["Probe", "Setting", "probes"]
+__all__ = ["Probe", "Setting", "finite", "probes"]

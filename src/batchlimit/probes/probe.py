@@ -39,7 +39,8 @@ class Probe:
 
     A probe never changes what is trained: the same weights come out with and without it. What `result` returns is
     plain JSON (lists, dicts, finite numbers or None) and becomes `TrialRecord.measurements[name]`.
-    `passes` is the least number of micro-batches a step it wants has to be computed in.
+    At the steps it wants, the batch is cut into `passes` parts at fixed places (k * B / passes, rounded up to what its
+    batch norm takes), and no micro-batch reaches over the end of a part: the gradient is the same up to rounding.
     """
 
     passes: int = 1
@@ -67,6 +68,25 @@ class Probe:
     def result(self) -> dict[str, Any]:
         """Return what was measured; called once, at the end of training, however it ended."""
         raise NotImplementedError
+
+    @classmethod
+    def line(cls, result: dict[str, Any]) -> str:
+        """Return in a line what `result`, read from a record, says; '' for nothing to say."""
+        return ""
+
+
+def finite(value: Any) -> Any:
+    """Return `value`, of lists, dicts and numbers, with None for every number that is not finite: plain JSON."""
+    if isinstance(value, dict):
+        return {key: finite(below) for key, below in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(below) for below in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def rounded(value: float, digits: int = 6) -> float:
+    """Return `value` rounded to `digits` significant digits."""
+    return float(f"{value:.{digits}g}")
 
 
 def log_spaced(total: int, *, per_decade: int = 8) -> list[int]:
