@@ -61,9 +61,10 @@ class GradientAccumulator:
         self._seed, self._smallest = seed, smallest
         # What becomes of (outputs, targets) before the loss: noise on labels; None leaves targets as they are.
         self.disturb_targets: Callable[[Tensor, Tensor], Tensor] | None = None
-        # Called with (step, start, stop) after each backward pass, where a probe looks at single micro-batches.
-        self.after_microbatch: Callable[[int, int, int], None] | None = None
-        self.least_passes = 1
+        # Each called with (step, start, stop) after each backward pass, when `.grad` is the sum up to `stop`, over B.
+        self.observers: list[Callable[[int, int, int], None]] = []
+        # Numbers of parts that a batch is cut into at fixed places, for observers that compare the parts' gradients.
+        self.divisions: tuple[int, ...] = ()
 
     def __call__(self, step: int, indices: Tensor) -> Tensor:
         """Compute the gradient of weight update `step` over `indices` (B,) and return the mean training loss (scalar).
@@ -95,21 +96,27 @@ class GradientAccumulator:
         for parameter in self.parameters:
             parameter.grad = None
         total = torch.zeros((), device=self.device)
-        count = len(indices)
-        size = self._size(count)
-        for start in range(0, count, size):
-            stop = min(start + size, count)
+        for start, stop in self._passes(len(indices)):
             total += self._backward(step, indices, start, stop)
-            if self.after_microbatch is not None:
-                self.after_microbatch(step, start, stop)
-        return total / count
+            for observe in self.observers:
+                observe(step, start, stop)
+        return total / len(indices)
 
-    def _size(self, count: int) -> int:
-        """Return the micro-batch size of a step over `count` examples: smaller where a probe asks for more passes."""
-        if self.least_passes == 1:
-            return self.microbatch_size
-        most = max(1, count // self.least_passes // self._smallest) * self._smallest
-        return min(self.microbatch_size, most)
+    def _passes(self, count: int) -> Iterator[tuple[int, int]]:
+        """Yield the examples [start, stop) of each pass: no pass reaches over the end of a part.
+
+        Part k of P ends at the first multiple of `smallest` that is at least k * count / P, whatever else cuts there.
+        """
+        ends = {count}
+        for parts in self.divisions:
+            width = parts * self._smallest
+            ends.update(min(count, -(-part * count // width) * self._smallest) for part in range(1, parts))
+        start = 0
+        for end in sorted(ends):
+            while start < end:
+                stop = min(start + self.microbatch_size, end)
+                yield start, stop
+                start = stop
 
     def _backward(self, step: int, indices: Tensor, start: int, stop: int) -> Tensor:
         inputs, targets = self._split.gather(indices[start:stop])
