@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from batchlimit.errors import InputError
     from batchlimit.findings import LimitFinding, TuneFinding
     from batchlimit.ledger import Ledger
+    from batchlimit.models.batch_norm_spans import convert_replica_batch_norm
+    from batchlimit.models.ghost_batch_norm import convert_ghost_batch_norm
+    from batchlimit.models.group_batch_norm import convert_group_batch_norm
     from batchlimit.records import TrialRecord
     from batchlimit.tuning.question import FindSettings
     from batchlimit.tuning.single import TuneSettings
@@ -35,6 +38,9 @@ _PLACES = {
     "batchlimit.errors": ("InputError",),
     "batchlimit.findings": ("LimitFinding", "TuneFinding"),
     "batchlimit.ledger": ("Ledger",),
+    "batchlimit.models.batch_norm_spans": ("convert_replica_batch_norm",),
+    "batchlimit.models.ghost_batch_norm": ("convert_ghost_batch_norm",),
+    "batchlimit.models.group_batch_norm": ("convert_group_batch_norm",),
     "batchlimit.records": ("TrialRecord",),
     "batchlimit.tuning.question": ("FindSettings",),
     "batchlimit.tuning.single": ("TuneSettings",),
@@ -61,6 +67,9 @@ __all__ = [
     "TuneFinding",
     "TuneSettings",
     "Workload",
+    "convert_ghost_batch_norm",
+    "convert_group_batch_norm",
+    "convert_replica_batch_norm",
     "cross_entropy",
     "find_limit",
     "from_dataset",

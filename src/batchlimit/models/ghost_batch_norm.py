@@ -13,9 +13,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchlimit.errors import InputError
+from batchlimit.models.batch_norm_spans import (
+    SpanBatchNorm,
+    dimension_of,
+    move_running,
+    replace_batch_norms,
+    take_over,
+)
 
 
-class _GhostBatchNorm(_BatchNorm):
+class _GhostBatchNorm(SpanBatchNorm):
     """Batch norm whose training statistics are those of each `ghost_batch_size` consecutive examples.
 
     The arguments after the first two are `torch.nn.BatchNorm2d`'s, and so are the parameters, the buffers and the
@@ -63,26 +70,8 @@ class _GhostBatchNorm(_BatchNorm):
             momentum=1.0,
             eps=self.eps,
         )
-        self._move_running(means.view(groups, -1), variances.view(groups, -1))
+        move_running(self, means.view(groups, -1), variances.view(groups, -1))
         return normalized.reshape(size, groups, *input.shape[1:]).transpose(0, 1).reshape(input.shape)
-
-    @torch.no_grad()
-    def _move_running(self, means: Tensor, variances: Tensor) -> None:
-        """Move the running statistics by each group's (groups, features): r <- (1 - m) r + m s, in closed form."""
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        groups = len(means)
-        if self.momentum is None:
-            # The plain average of all groups so far.
-            weights = 1.0 / (self.num_batches_tracked + groups).expand(groups).to(means.dtype)
-            kept = float(1.0 - weights.sum())
-        else:
-            ages = torch.arange(groups - 1, -1, -1, dtype=means.dtype, device=means.device)
-            weights = self.momentum * (1.0 - self.momentum) ** ages
-            kept = (1.0 - self.momentum) ** groups
-        self.running_mean.mul_(kept).add_(weights @ means)
-        self.running_var.mul_(kept).add_(weights @ variances)
-        self.num_batches_tracked.add_(groups)
 
     def extra_repr(self) -> str:
         """Return what `repr` shows of this module."""
@@ -119,33 +108,12 @@ def convert_ghost_batch_norm(model: nn.Module, size: int) -> nn.Module:
     """
     if size < 1:
         raise InputError(f"ghost_batch_size is {size}. Valid: 1 or more.")
-    return _converted(model, size, {})
 
+    def ghost(norm: _BatchNorm) -> nn.Module:
+        if isinstance(norm, _GhostBatchNorm):
+            norm.ghost_batch_size = size
+            return norm
+        kind = _GHOST_OF[dimension_of(norm, "Ghost batch norm")]
+        return take_over(lambda features, *options: kind(features, size, *options), norm)
 
-def _converted(module: nn.Module, size: int, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    if module in done:
-        return done[module]
-    result = module
-    if isinstance(module, _GhostBatchNorm):
-        module.ghost_batch_size = size
-    elif isinstance(module, _BatchNorm):
-        result = _ghost_of(module, size)
-    done[module] = result
-    # Not named_children(), which names a module used in two places only once.
-    for name, child in list(module._modules.items()):
-        if child is not None:
-            setattr(result, name, _converted(child, size, done))
-    return result
-
-
-def _ghost_of(module: _BatchNorm, size: int) -> _GhostBatchNorm:
-    kind = next((ghost for plain, ghost in _GHOST_OF.items() if type(module) is plain), None)
-    if kind is None:
-        valid = ", ".join(plain.__name__ for plain in _GHOST_OF)
-        raise InputError(f"Ghost batch norm cannot replace a {type(module).__name__}. Valid: {valid}.")
-    ghost = kind(module.num_features, size, module.eps, module.momentum, module.affine, module.track_running_stats)
-    ghost.weight, ghost.bias = module.weight, module.bias
-    ghost.running_mean, ghost.running_var = module.running_mean, module.running_var
-    ghost.num_batches_tracked = module.num_batches_tracked
-    ghost.train(module.training)
-    return ghost
+    return replace_batch_norms(model, ghost)
