@@ -71,15 +71,51 @@ def test_convolution_factors_agree_with_loops(options, padding) -> None:
         np.testing.assert_allclose(factor.numpy(), there, rtol=1e-10, atol=1e-12)
 
 
-def test_only_the_first_examples_of_a_pass_enter() -> None:
-    inputs, targets = _data()
+@pytest.mark.parametrize("micro", [600, 300, 256, 100, 7])
+def test_the_first_examples_of_every_block_enter_however_the_batch_is_cut(micro: int) -> None:
+    inputs, targets = _data(600)
     layer = nn.Linear(5, 3).double()
     statistics = FactorStatistics(layer, examples=2)
-    _pass(layer, inputs, targets, 6)
     own = (layer(inputs).softmax(-1) - F.one_hot(targets, 3)).detach().numpy()
-    chosen = [0, 1, 6, 7]
-    for factor, there in zip(statistics.factors(), linear_factors(inputs.numpy()[chosen], own[chosen]), strict=True):
-        np.testing.assert_allclose(factor.numpy(), there, rtol=1e-10, atol=1e-14)
+    chosen = [0, 1, 256, 257, 512, 513]
+    expected = linear_factors(inputs.numpy()[chosen], own[chosen])
+    for _ in range(2):  # the second step begins anew
+        _pass(layer, inputs, targets, micro)
+        for factor, there in zip(statistics.factors(), expected, strict=True):
+            np.testing.assert_allclose(factor.numpy(), there, rtol=1e-10, atol=1e-14)
+        statistics.clear()
+
+
+@pytest.mark.parametrize("micro", [12, 5, 1])
+def test_a_layer_used_twice_counts_each_example_at_one_place(micro: int) -> None:
+    """One pass over the batch and many: the same factors, though hooks run twice in each."""
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(12, 3, generator=generator).double()
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 3).double()
+    found = []
+    for size in (12, micro):
+        statistics = FactorStatistics(layer, examples=4)
+        layer.zero_grad()
+        for begin in range(0, 12, size):
+            (layer(layer(inputs[begin : begin + size]).tanh()).square().sum() / 12).backward()
+        found.append(statistics.factors())
+        statistics.handle.remove()
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
+
+
+def test_a_step_begun_again_forgets_the_passes_before() -> None:
+    inputs, targets = _data()
+    layer = nn.Linear(5, 3).double()
+    statistics = FactorStatistics(layer, examples=100)
+    _pass(layer, inputs, targets, 4)
+    expected = statistics.factors()
+    layer.zero_grad()
+    (F.cross_entropy(layer(inputs[:6]), targets[:6], reduction="sum") / 12).backward()
+    _pass(layer, inputs, targets, 4)
+    for one, other in zip(statistics.factors(), expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_trajectory_agrees_with_the_twin() -> None:

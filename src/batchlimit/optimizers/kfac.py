@@ -56,7 +56,8 @@ class Kfac(torch.optim.Optimizer):
     min(1 - 1 / t, `factor_decay`) and inverted at the first update and every `invert_every`; pi^2 is the ratio of their
     mean diagonal entries. dW holds the weight's gradient and, as a last column, the bias's. nu <= 1 bounds
     lr^2 <D, dW> over all factored layers by `kl_clip` (0: no bound). Parameters of other layers, and of layers with a
-    side above `max_factor_dim`, take the plain gradient as D, with nu = 1. Only `examples` of a pass enter A and G.
+    side above `max_factor_dim`, take the plain gradient as D, with nu = 1. `examples` of every 256 of a batch
+    enter A and G.
 
     The optimizer sees activations through hooks on the model: `attach(model)` before the first pass, `detach()` to take
     them off. Passes count in training mode only, and the loss must be the mean over all examples of the step, through

@@ -47,13 +47,17 @@ def output_rows(layer: Layer, gradient: Tensor) -> Tensor:
     return gradient.reshape(len(gradient), -1, gradient.shape[-1])
 
 
+BLOCK = 256
+
+
 class FactorStatistics:
     """Sums over the micro-batches of one step from which one layer's factors A and G follow.
 
     A is the mean over examples of the sum over positions of a a^T, G the mean over examples and positions of g g^T,
-    with a the rows of `input_rows` and g the gradients of each example's own loss. Only the first `examples` of every
-    pass enter. The loss must be the mean over all examples of the step, so that an example's own gradient is what
-    arrives times their number.
+    with a the rows of `input_rows` and g the gradients of each example's own loss. Of every 256 examples of the step,
+    by their place in its batch, only the first `examples` enter: the same however the step is cut into passes. The loss
+    must be the mean over all examples of the step, so that an example's own gradient is what arrives times their
+    number.
 
     Source: Martens and Grosse, 2015 (arXiv 1503.05671), section 3; for convolutions Grosse and Martens, 2016 (arXiv
     1602.01407), equations 24 and 25. The labels are the data's: the 'empirical' Fisher, at no further backward pass.
@@ -67,7 +71,9 @@ class FactorStatistics:
 
     def clear(self) -> None:
         """Forget all sums."""
-        self._seen = 0
+        self._start = 0  # examples of the step before this pass
+        self._size = 0  # examples of this pass
+        self._went_back = False
         self._used = 0
         self._inputs: Tensor | None = None
         self._outputs: Tensor | None = None
@@ -76,29 +82,45 @@ class FactorStatistics:
         """Return (A, G) of the passes since the last `clear`, or None if there was no backward pass."""
         if self._inputs is None or self._outputs is None:
             return None
-        return self._inputs / self._used, self._outputs * (self._seen**2 / self._used)
+        return self._inputs / self._used, self._outputs * ((self._start + self._size) ** 2 / self._used)
 
     def _forward(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        if layer.training and output.requires_grad:
-            activations = inputs[0].detach()
-            output.register_hook(lambda gradient: self._backward(activations, gradient))  # type: ignore[no-untyped-call]
+        if not (layer.training and output.requires_grad):
+            return
+        if layer.weight.grad is None:
+            self.clear()  # a step begins, or begins again after memory ran out
+        elif self._went_back:
+            self._start += self._size
+            self._went_back = False
+        activations = inputs[0].detach()
+        single = activations.ndim == (1 if isinstance(layer, nn.Linear) else 3)
+        if single:
+            activations = activations[None]
+        self._size = len(activations)
+        start = self._start
+
+        def back(gradient: Tensor) -> None:
+            self._backward(activations, gradient[None] if single else gradient, start)
+
+        output.register_hook(back)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
-    def _backward(self, activations: Tensor, gradient: Tensor) -> None:
-        if gradient.ndim == 1:
-            activations, gradient = activations[None], gradient[None]
-        self._seen += len(gradient)
-        rows = input_rows(self.layer, activations[: self.examples].to(self.layer.weight.dtype))
-        outputs = output_rows(self.layer, gradient[: self.examples].to(self.layer.weight.dtype))
+    def _backward(self, activations: Tensor, gradient: Tensor, start: int) -> None:
+        self._went_back = True
+        if self.examples < BLOCK:
+            places = torch.arange(start, start + len(gradient))  # on the host, that no device is waited for
+            chosen = (places % BLOCK < self.examples).nonzero().squeeze(1).to(gradient.device)
+            activations, gradient = activations[chosen], gradient[chosen]
+        if not len(gradient):
+            return
+        rows = input_rows(self.layer, activations.to(self.layer.weight.dtype))
+        outputs = output_rows(self.layer, gradient.to(self.layer.weight.dtype))
         self._used += len(rows)
         positions = rows.shape[1]
         rows, outputs = rows.flatten(0, 1), outputs.flatten(0, 1)
-        first = self._inputs is None
-        if first:
+        if self._inputs is None or self._outputs is None:
             self._inputs = rows.mT @ rows
             self._outputs = outputs.mT @ outputs / positions
         else:
-            assert self._inputs is not None
-            assert self._outputs is not None
             self._inputs.addmm_(rows.mT, rows)
             self._outputs.addmm_(outputs.mT, outputs, alpha=1.0 / positions)
