@@ -33,7 +33,9 @@ MODULES = (
     "optimizers",
     "schedules",
     "workloads",
+    "probes",
     "engine",
+    "analysis",
     "tuning",
     "reports",
 )

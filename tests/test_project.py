@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "batchlimit"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "misc", "common"}
-ANALYSIS = ("findings", "records", "config", "ledger", "reports")
+ANALYSIS = ("findings", "records", "config", "ledger", "analysis", "reports")
 
 
 def modules():

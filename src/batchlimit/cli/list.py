@@ -21,6 +21,7 @@ KINDS = {
     "schedules": "batchlimit.schedules:schedules",
     "models": "batchlimit.models:models",
     "datasets": "batchlimit.data:datasets",
+    "probes": "batchlimit.probes:probes",
     "techniques": "batchlimit.tuning.techniques:techniques",
     "tuners": "batchlimit.tuning.tuner:tuners",
 }

@@ -11,7 +11,7 @@ import typer
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED, resumable
 from batchlimit.cli.layers import OPTIONS, Layers
-from batchlimit.cli.training import TrainingProgress, summary
+from batchlimit.cli.training import TrainingProgress, measured, summary
 
 if TYPE_CHECKING:
     from batchlimit.config import TrialConfig
@@ -41,6 +41,16 @@ def train(
         int | None,
         typer.Option(
             "--seed", metavar="N", help="Of weights and data order.", rich_help_panel=RECIPE, show_default=False
+        ),
+    ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            "--probe",
+            metavar="NAME[,NAME]",
+            help="Measure while training ('batchlimit list probes').",
+            rich_help_panel=RECIPE,
+            show_default=False,
         ),
     ] = None,
     paper_protocol: Annotated[
@@ -73,6 +83,7 @@ def train(
         [cyan]batchlimit train digits[/cyan]
         [cyan]batchlimit train digits --batch-size 512 recipe.lr=0.4 recipe.warmup='3 epochs'[/cyan]
         [cyan]batchlimit train digits recipe.solver=lars recipe.lr=6 --seed 1 --json[/cyan]
+        [cyan]batchlimit train digits --probe weight-distance,trust-ratios[/cyan]
         [cyan]batchlimit train mnist --config winner.toml[/cyan]  (a recipe pasted from a report)
 
     Without a file the recipe is the workload's baseline; a \\[recipe] table in the file replaces it whole, and
@@ -84,6 +95,7 @@ def train(
             "batch_size": ("--batch-size", batch_size),
             "budget": ("--epochs", epochs),
             "seed": ("--seed", seed),
+            "probes": ("--probe", probe),
             "protocol": ("--paper-protocol", o.protocol(paper_protocol)),
             "device": ("--device", device),
             "data_dir": ("--data-dir", data_dir),
@@ -106,6 +118,7 @@ def train(
         print(json.dumps(record.model_dump(mode="json"), allow_nan=False))
     else:
         summary(record, resolved)
+        measured(record)
     if record.status != "complete":
         raise typer.Exit(RUN_FAILED)
 

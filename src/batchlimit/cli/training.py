@@ -115,3 +115,15 @@ def summary(record: TrialRecord, workload: Workload) -> None:
         markup=False,
     )
     console.print(table)
+
+
+def measured(record: TrialRecord) -> None:
+    """Print a line for each probe to stdout: what it says of its result."""
+    if not record.measurements:
+        return
+    from batchlimit.probes import probes
+
+    console = Output()
+    for name, result in record.measurements.items():
+        line = getattr(probes.get(name), "line", None)
+        console.print(f"{name}: {(line(result) if line else '') or 'in the record'}", soft_wrap=True, markup=False)

@@ -59,7 +59,8 @@ class WeightDistance(Probe):
         """Return the distances and the end point; None where a number is not finite."""
         end = self._end if self._end is not None else self._end_point()
         per_epoch = self.setting.batch_size / self.setting.dataset_size
-        table = np.array([distances.double().tolist() for distances in self._norms]).reshape(len(self._updates), -1)
+        rows = [distances.double().tolist() for distances in self._norms]
+        table = np.array(rows).reshape(len(rows), len(self._start))
         return {
             "updates": self._updates,
             "epochs": [rounded(count * per_epoch) for count in self._updates],
