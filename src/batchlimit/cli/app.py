@@ -12,6 +12,7 @@ from batchlimit.cli.find import find
 from batchlimit.cli.list import list_names
 from batchlimit.cli.report import report
 from batchlimit.cli.schedules import schedules
+from batchlimit.cli.study import study
 from batchlimit.cli.teaching import teach
 from batchlimit.cli.train import train
 from batchlimit.cli.tune import tune
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("find", help=teach(find))(find)
 app.command("train", help=teach(train))(train)
 app.command("tune", help=teach(tune))(tune)
+app.command("study", help=teach(study))(study)
 app.command("report", help=teach(report))(report)
 app.command("list", help=teach(list_names))(list_names)
 app.command("schedules", help=teach(schedules))(schedules)

@@ -1,0 +1,334 @@
+"""Studies in Python: planned, run and redrawn, each from one ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from batchlimit.api import OnEvent, _claim_workload, _named, _question, _runner
+from batchlimit.config import Frozen, TrialConfig
+from batchlimit.errors import InputError
+from batchlimit.findings import LimitFinding
+from batchlimit.ledger import Ledger
+from batchlimit.records import TrialRecord
+from batchlimit.studies.arm import Arm
+from batchlimit.studies.facts import Effort, Facts, StudySettings
+from batchlimit.studies.finding import find_study, found_again
+from batchlimit.studies.results import ArmResult, StudyResult
+from batchlimit.studies.study import Study
+from batchlimit.tuning.campaign import Campaign
+from batchlimit.tuning.cost import CostModel, timed_here
+from batchlimit.tuning.driver import drive
+from batchlimit.tuning.limit import LimitSearch
+from batchlimit.tuning.question import FindSettings, Question
+
+if TYPE_CHECKING:
+    from batchlimit.engine import Execution
+    from batchlimit.tuning.runners import Runner
+    from batchlimit.workloads.workload import Workload
+
+DOCUMENT = "study"
+
+
+class StudyQuestion(Frozen):
+    """All that defines one study of one workload: kept in the ledger, so that it can be drawn again."""
+
+    study: str
+    toml: str = ""
+    facts: Facts
+    effort: Effort
+    search: Question | None = None
+    left_out: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a study would train: its arms, their trials, and the seconds they take on one worker (None: not measured).
+
+    `known` counts trials whose records the ledger has, among those that can be told in advance. A study with a
+    `search` runs, besides, as many trials as its verdict takes.
+    """
+
+    study: Study
+    question: StudyQuestion
+    arms: tuple[Arm, ...]
+    trials: tuple[int, ...]
+    seconds: tuple[float | None, ...]
+    known: int = 0
+
+
+@dataclass
+class Studying:
+    """One workload, one ledger and one pool of workers for any number of studies; use it as a context manager.
+
+    `workload`, `ledger`, `jobs` and `execution` are as in `find_limit`.
+
+    Raises:
+        InputError: a name, a size, the data or the ledger cannot be used; before any training.
+    """
+
+    workload: str | Workload
+    settings: StudySettings = field(default_factory=StudySettings)
+    ledger: str | Path = ":memory:"
+    jobs: int | None = None
+    execution: Execution | None = None
+
+    def __post_init__(self) -> None:
+        from batchlimit.engine import Execution
+
+        self.execution = self.execution or Execution()
+        self._named = _named(self.workload)
+        self._ledger: Ledger | None = None
+        self._open_runner: Runner | None = None
+        self._speed: CostModel | None = None
+        self._facts: Facts | None = None
+        self._spent = time.monotonic()
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Studying:
+        self._ledger = self._stack.enter_context(Ledger.open(self.ledger))
+        _claim_workload(self._ledger, self._named)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def facts(self) -> Facts:
+        """What studies know of the workload; its data is loaded when first asked for."""
+        if self._facts is None:
+            self._facts = facts_of(self._named, self.settings)
+        return self._facts
+
+    @property
+    def kept(self) -> Ledger:
+        """The open ledger."""
+        assert self._ledger is not None, "Studying is a context manager"
+        return self._ledger
+
+    @property
+    def worker_count(self) -> int:
+        """How many trials run at a time."""
+        from batchlimit.tuning.runners import default_jobs
+
+        assert self.execution is not None
+        return self.jobs or default_jobs(self.execution.torch_device().type)
+
+    def plan(self, reference: str, *, timed: bool = True) -> StudyPlan:
+        """Return what the study `reference` would train; `timed` also says how long that takes, measured here.
+
+        With `max_hours` in the settings, arms that would not fit are left out, the last first.
+        """
+        study, text = find_study(reference)
+        question, arms = self._question(study, reference, text)
+        campaign = Campaign(question.facts.workload, question.facts.metric_direction, arms)
+        campaign.recall(self.kept.get)
+        trials = tuple(progress.trials for progress in campaign.progress)
+        known = sum(len(r.tuning) + len(r.final) for r in campaign.results())
+        model = self.speed() if (timed or self.settings.max_hours is not None) and arms else None
+        seconds = tuple(
+            None if model is None else _seconds_left(model, arm, count, result)
+            for arm, count, result in zip(arms, trials, campaign.results(), strict=True)
+        )
+        plan = StudyPlan(study, question, arms, trials, seconds, known)
+        return self._fitted(plan) if self.settings.max_hours is not None else plan
+
+    def run(self, reference: str, on_event: OnEvent | None = None) -> StudyResult:
+        """Run what the ledger lacks of the study `reference`, and return its result."""
+        plan = self.plan(reference, timed=False)
+        question = self._with_search(plan)
+        self._check(plan.arms)
+        name = f"{plan.study.name}@{question.facts.workload}"
+        self.kept.put_document(DOCUMENT, name, question.model_dump_json(exclude_defaults=True))
+        limit = self._search(question, on_event)
+        campaign = Campaign(question.facts.workload, question.facts.metric_direction, plan.arms)
+        if campaign.wanted():
+            drive(campaign.trials(), self.kept, self._runner(), on_event)
+        left_out = _left_out(plan.study, question)
+        return StudyResult(plan.study, question.facts, question.effort, campaign.results(), limit, left_out)
+
+    def speed(self) -> CostModel:
+        """Return the cost of trials here: from the ledger's, or else from a few steps timed now."""
+        if self._speed is None:
+            self._speed = self._measured_speed()
+        return self._speed
+
+    def _question(self, study: Study, reference: str, text: str) -> tuple[StudyQuestion, tuple[Arm, ...]]:
+        facts = self.facts
+        effort = self.settings.effort(facts.epochs)
+        question = StudyQuestion(study=reference, toml=text, facts=facts, effort=effort)
+        return question, study.arms(facts, effort)
+
+    def _with_search(self, plan: StudyPlan) -> StudyQuestion:
+        """Return the plan's question with that of its search for the limit, if it has one."""
+        if plan.study.search is None:
+            return plan.question
+        question = plan.question
+        wanted = plan.study.search(question.facts, question.effort)
+        settings = FindSettings.model_validate({"baseline": self.settings.recipe, **wanted})
+        asked = _question(self._named, settings, question.facts.dataset_size)
+        return question.model_copy(update={"search": asked})
+
+    def _search(self, question: StudyQuestion, on_event: OnEvent | None) -> LimitFinding | None:
+        if question.search is None:
+            return None
+        search = LimitSearch(question.search)
+        drive(search.trials(), self.kept, self._runner(), on_event)
+        return search.finding()
+
+    def _check(self, arms: Iterable[Arm]) -> None:
+        from batchlimit.engine.check import check_names
+
+        assert self.execution is not None
+        for arm in {(arm.recipe.canonical(), arm.batch_size): arm for arm in arms}.values():
+            check_names(self._named, arm.recipe, (arm.batch_size,), self.execution)
+
+    def _runner(self) -> Runner:
+        if self._open_runner is None:
+            assert self.execution is not None
+            runner = _runner(self.workload, self._named, self.jobs, self.execution)
+            self._open_runner = self._stack.enter_context(runner)
+        return self._open_runner
+
+    def _fitted(self, plan: StudyPlan) -> StudyPlan:
+        """Return the plan without the arms that would end after `max_hours`, counted from the start of this object."""
+        assert self.settings.max_hours is not None
+        left = self.settings.max_hours * 3600 - (time.monotonic() - self._spent)
+        kept: list[int] = []
+        for place, seconds in enumerate(plan.seconds):
+            left -= (seconds or 0.0) / self.worker_count
+            if left < 0:
+                break
+            kept.append(place)
+        out = tuple(range(len(kept), len(plan.arms)))
+        question = plan.question.model_copy(update={"left_out": out})
+        end = len(kept)
+        return StudyPlan(plan.study, question, plan.arms[:end], plan.trials[:end], plan.seconds[:end], plan.known)
+
+    def _measured_speed(self) -> CostModel:
+        from batchlimit.engine.environment import describe
+
+        assert self.execution is not None
+        facts = self.facts
+        config = TrialConfig(
+            workload=facts.workload, batch_size=facts.batch_size, budget="3 steps", recipe=facts.baseline
+        )
+        here = describe(self.execution.torch_device())
+        known = timed_here(self.kept.records(), config, here)
+        if len({record.config.batch_size for record in known}) < 3:
+            known = self._timed_now(config)
+        return CostModel(known, facts.dataset_size)
+
+    def _timed_now(self, config: TrialConfig) -> list[TrialRecord]:
+        """Time three short trials of the baseline's recipe: few steps, more steps, and more examples a step."""
+        from batchlimit.engine import run
+
+        assert self.execution is not None
+        execution = self.execution.model_copy(update={"threads": self.execution.threads or 1})
+        larger = min(8 * config.batch_size, self.facts.dataset_size)
+        asked = ((config.batch_size, 1), (config.batch_size, 1), (config.batch_size, 20), (larger, 10))
+        configs = [config.updated({"batch_size": size, "budget": f"{steps} steps"}) for size, steps in asked]
+        # The first run also loads the data and chooses the micro-batch size: it is not counted.
+        return [run(config, workload=self._named, execution=execution) for config in configs][1:]
+
+
+def facts_of(workload: Workload, settings: StudySettings) -> Facts:
+    """Return what studies know of a workload, with the recipe fields that the settings change.
+
+    Raises:
+        InputError: the data cannot be used, or a recipe field cannot be.
+    """
+    from batchlimit.durations import Duration
+    from batchlimit.engine.check import dataset_size
+
+    protocol = settings.effort(1.0).protocol
+    size = dataset_size(workload, protocol)
+    length = Duration.parse(workload.budget)
+    steps = length.fractional_steps(batch_size=workload.batch_size, dataset_size=size)
+    try:
+        baseline = workload.baseline.updated(settings.recipe)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"recipe.{place}: {first['msg'].removeprefix('Value error, ')}.") from None
+    return Facts(
+        workload=workload.name,
+        metric_name=workload.metric.name,
+        metric_direction=workload.metric.direction,
+        metric_percent=workload.metric.percent,
+        dataset_size=size,
+        batch_size=workload.batch_size,
+        baseline=baseline,
+        epochs=round(steps * workload.batch_size / size, 6),
+    )
+
+
+def run_study(
+    study: str,
+    workload: str | Workload,
+    *,
+    settings: StudySettings | None = None,
+    ledger: str | Path = ":memory:",
+    jobs: int | None = None,
+    execution: Execution | None = None,
+    on_event: OnEvent | None = None,
+) -> StudyResult:
+    """Return the result of one study of a workload: a registered name, a TOML file, or 'module:attribute'.
+
+    Arguments as in `find_limit`; trials that the ledger holds, from whatever study or search, are not run again.
+
+    Raises:
+        InputError: a name, a size, the data or the ledger cannot be used; before any training.
+    """
+    with Studying(workload, settings or StudySettings(), ledger, jobs, execution) as studying:
+        return studying.run(study, on_event)
+
+
+def redraw_study(ledger: Ledger, name: str) -> StudyResult:
+    """Return what a ledger's records say of the study kept as `name` ('solvers@digits'); nothing is run.
+
+    Raises:
+        InputError: the ledger has no such study, or its definition is no longer to be found.
+    """
+    from batchlimit.errors import unknown_name
+
+    known = ledger.documents(DOCUMENT)
+    if name not in known:
+        raise unknown_name(f"study in the ledger '{ledger.location}'", name, known)
+    question = StudyQuestion.model_validate_json(known[name])
+    study = found_again(question.study, question.toml)
+    out = set(question.left_out)
+    arms = [arm for place, arm in enumerate(study.arms(question.facts, question.effort)) if place not in out]
+    campaign = Campaign(question.facts.workload, question.facts.metric_direction, arms)
+    campaign.recall(ledger.get)
+    limit = None
+    if question.search is not None:
+        search = LimitSearch(question.search)
+        with contextlib.suppress(InputError):  # interrupted: its finding says what is known
+            drive(search.trials(), ledger, None)
+        limit = search.finding()
+    left_out = _left_out(study, question)
+    return StudyResult(study, question.facts, question.effort, campaign.results(), limit, left_out)
+
+
+def kept_studies(ledger: Ledger) -> Iterator[StudyResult]:
+    """Yield every study of a ledger, redrawn, in the order of their names."""
+    for name in sorted(ledger.documents(DOCUMENT)):
+        yield redraw_study(ledger, name)
+
+
+def _left_out(study: Study, question: StudyQuestion) -> tuple[Arm, ...]:
+    arms: Sequence[Arm] = study.arms(question.facts, question.effort) if question.left_out else ()
+    return tuple(arms[place] for place in question.left_out)
+
+
+def _seconds_left(model: CostModel, arm: Arm, trials: int, result: ArmResult) -> float:
+    """Return the seconds of the trials of an arm that have no record yet."""
+    known = len(result.tuning) + len(result.final)
+    return max(0, trials - known) * model.seconds(arm.trial("", arm.recipe, 0, final=False))

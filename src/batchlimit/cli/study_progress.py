@@ -1,0 +1,98 @@
+"""The progress of studies: a live line on a terminal, one plain line a finished study elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from batchlimit.reports.quantities import counted, span
+
+if TYPE_CHECKING:
+    from batchlimit.studies.results import StudyResult
+    from batchlimit.tuning.driver import Event
+
+
+class StudyProgress:
+    """Shows which of `total` studies runs, its trials and the time left; leaves the terminal as it was."""
+
+    def __init__(self, total: int, *, quiet: bool = False) -> None:
+        self._total = total
+        self._name = self._status = ""
+        self._number = self._trials = self._reused = 0
+        self._finished: list[tuple[str, str]] = []
+        self._console = Console(stderr=True, highlight=False, quiet=quiet)
+        self._spinner = Spinner("dots")
+        # The live display draws from a thread of its own.
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        if self._console.is_terminal and not quiet:
+            self._live = Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=5)
+
+    def __enter__(self) -> StudyProgress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def begin(self, name: str) -> None:
+        """Show that a study begins."""
+        with self._lock:
+            self._number += 1
+            self._name, self._status, self._trials, self._reused = name, "preparing", 0, 0
+
+    def event(self, event: Event) -> None:
+        """Show one event of the driver."""
+        with self._lock:
+            if event.record is not None:
+                self._trials += 1
+                self._reused += event.kind == "reused"
+            expected = event.expected
+            parts = [event.purpose]
+            if expected is not None and expected >= event.done:
+                parts.append(f"{event.done:,} of {expected:,} trials")
+            else:
+                parts.append(counted(event.done, "trial"))
+            if self._reused:
+                parts.append(f"{self._reused:,} from the ledger")
+            if event.seconds_left is not None and event.seconds_left >= 1:
+                parts.append(f"about {span(event.seconds_left)} left")
+            self._status = " · ".join(parts)
+
+    def drawing(self) -> None:
+        """Show that the page is drawn."""
+        with self._lock:
+            self._status = "drawing the page"
+
+    def end(self, result: StudyResult) -> None:
+        """Show that a study has ended, and how its claims fare."""
+        found = Counter(claim.judge(result).agreement for claim in result.study.claims)
+        said = ", ".join(f"{number} {agreement}" for agreement, number in found.items()) or "no claims"
+        reused = f", {self._reused:,} from the ledger" if self._reused else ""
+        line = f"{counted(self._trials, 'trial')}{reused}; {said}"
+        with self._lock:
+            self._finished.append((self._name, line))
+        if self._live is None:
+            self._console.print(f"{self._name}: {line}", soft_wrap=True, markup=False)
+
+    def _draw(self) -> Group:
+        with self._lock:
+            table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+            for name, line in self._finished:
+                table.add_row(Text(name), Text(line, style="dim"))
+            where = f"{self._name} ({self._number} of {self._total}): " if self._name else ""
+            status = Text(f"{where}{self._status}", overflow="ellipsis", no_wrap=True)
+        self._spinner.update(text=status)
+        return Group(table, self._spinner)
