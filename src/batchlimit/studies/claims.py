@@ -43,42 +43,57 @@ def better(left: Labels, right: Labels, *, by: float = 0.0) -> Callable[[StudyRe
     """
 
     def judge(result: StudyResult) -> Judgement:
-        ours, theirs = _best(result, left), _best(result, right)
+        ours, theirs = best_of(result, left), best_of(result, right)
         if ours is None or theirs is None:
-            return _missing(result, left if ours is None else right)
-        said = f"{words(left)}: {said_of(result, ours)}; {words(right)}: {said_of(result, theirs)}"
-        if "measured" not in (ours.status, theirs.status):
-            return Judgement("undecided", said, "neither completed")
-        if ours.status != "measured":
-            return Judgement("differs", said, f"{words(left)} did not complete")
-        if theirs.status != "measured":
-            return Judgement("agrees", said, f"{words(right)} did not complete")
-        sign = 1.0 if result.facts.metric_direction == "up" else -1.0
-        gap = difference_interval(
-            [sign * v for v in ours.by_seed().values()], [sign * v for v in theirs.by_seed().values()]
-        )
-        return _decided(gap, by, said, result)
+            return missing(result, left if ours is None else right)
+        return compared(result, (words(left), ours), (words(right), theirs), by=by)
 
     return judge
+
+
+def compared(
+    result: StudyResult, left: tuple[str, ArmResult], right: tuple[str, ArmResult], *, by: float = 0.0
+) -> Judgement:
+    """Return whether one arm beats another by at least `by`; each comes with its name in words."""
+    (name, ours), (other, theirs) = left, right
+    said = f"{name}: {said_of(result, ours)}; {other}: {said_of(result, theirs)}"
+    if result.effort.scale == "smoke":
+        return too_short(said)
+    if "measured" not in (ours.status, theirs.status):
+        return Judgement("undecided", said, "neither completed")
+    if ours.status != "measured":
+        return Judgement("differs", said, f"{name} did not complete")
+    if theirs.status != "measured":
+        return Judgement("agrees", said, f"{other} did not complete")
+    return decided(gap(result, ours, theirs), by, said, result)
+
+
+def gap(result: StudyResult, ours: ArmResult, theirs: ArmResult) -> Estimate:
+    """Return by how much one arm is better than another (above 0: better), whichever way the metric points."""
+    sign = 1.0 if result.facts.metric_direction == "up" else -1.0
+    left, right = ours.by_seed().values(), theirs.by_seed().values()
+    return difference_interval([sign * v for v in left], [sign * v for v in right])
 
 
 def reaches(where: Labels, value: float, *, direction: Direction | None = None) -> Callable[[StudyResult], Judgement]:
     """Return a judge: the best arm that `where` selects has a mean metric at least (loss: at most) `value`."""
 
     def judge(result: StudyResult) -> Judgement:
-        ours = _best(result, where)
+        ours = best_of(result, where)
         if ours is None:
-            return _missing(result, where)
+            return missing(result, where)
         said = f"{words(where)}: {said_of(result, ours)}"
+        if result.effort.scale == "smoke":
+            return too_short(said)
         if ours.status != "measured":
             return Judgement("differs", said, "no training completed")
         sign = 1.0 if (direction or result.facts.metric_direction) == "up" else -1.0
         known = ours.estimate()
         if known.mean is None or known.low is None or known.high is None:
             return Judgement("undecided", said, "one seed has no interval")
-        gap = sorted((sign * (known.low - value), sign * (known.high - value)))
-        return _decided(
-            Estimate(mean=sign * (known.mean - value), low=gap[0], high=gap[1], n=known.n), 0.0, said, result
+        ends = sorted((sign * (known.low - value), sign * (known.high - value)))
+        return decided(
+            Estimate(mean=sign * (known.mean - value), low=ends[0], high=ends[1], n=known.n), 0.0, said, result
         )
 
     return judge
@@ -90,8 +105,10 @@ def fails(where: Labels) -> Callable[[StudyResult], Judgement]:
     def judge(result: StudyResult) -> Judgement:
         arms = [r for r in result.select(where) if r.status != "unfinished"]
         if not arms:
-            return _missing(result, where)
+            return missing(result, where)
         said = "; ".join(f"{words(where)}: {said_of(result, r)}" for r in arms)
+        if result.effort.scale == "smoke":
+            return too_short(said)
         return Judgement("differs" if any(r.complete for r in arms) else "agrees", said)
 
     return judge
@@ -131,20 +148,28 @@ def _number(result: StudyResult, value: float | None) -> str:
     return f"{100 * value:.2f} %" if result.facts.metric_percent else f"{value:.4g}"
 
 
-def _best(result: StudyResult, where: Labels) -> ArmResult | None:
+def best_of(result: StudyResult, where: Labels) -> ArmResult | None:
+    """Return the best arm that `where` selects; of those that all diverged, the first; None where none finished."""
     arms = [r for r in result.select(where) if r.status != "unfinished"]
     return result.best(arms) or (arms[0] if arms else None)
 
 
-def _missing(result: StudyResult, where: Labels) -> Judgement:
+def too_short(said: str) -> Judgement:
+    """Return the judgement of any smoke run."""
+    return Judgement("not comparable", said, "a smoke run trains too little to judge by")
+
+
+def missing(result: StudyResult, where: Labels) -> Judgement:
+    """Return the judgement where nothing that `where` selects was measured."""
     if result.effort.scale == "smoke":
         return Judgement("not comparable", "", "a smoke run measures nothing")
     return Judgement("not comparable", "", f"not measured here: {words(where)}")
 
 
-def _decided(gap: Estimate, by: float, said: str, result: StudyResult) -> Judgement:
+def decided(gap: Estimate, by: float, said: str, result: StudyResult) -> Judgement:
+    """Return the judgement of "the gap is at least `by`" by the gap's interval."""
     if result.effort.scale == "smoke":
-        return Judgement("not comparable", said, "a smoke run trains too little to judge by")
+        return too_short(said)
     if gap.low is None or gap.high is None:
         return Judgement("undecided", said, "one seed has no interval")
     if gap.low >= by:
