@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from batchlimit.cli.options import AsJson
+from batchlimit.cli.options import AsJson, DataDir
+from batchlimit.cli.study_list import list_studies
 from batchlimit.cli.terminal import Output
 from batchlimit.errors import unknown_name
 
@@ -24,6 +25,7 @@ KINDS = {
     "probes": "batchlimit.probes:probes",
     "techniques": "batchlimit.tuning.techniques:techniques",
     "tuners": "batchlimit.tuning.tuner:tuners",
+    "studies": "batchlimit.studies:studies",
 }
 
 
@@ -31,17 +33,28 @@ def list_names(
     kind: Annotated[
         str | None, typer.Argument(metavar="[KIND]", help=f"One of: {', '.join(KINDS)}.", show_default=False)
     ] = None,
+    workload: Annotated[
+        str, typer.Option("--workload", "-w", metavar="WORKLOAD", help="For 'studies': trials and time on it.")
+    ] = "digits",
+    scale: Annotated[
+        Literal["smoke", "quick", "paper"], typer.Option("--scale", help="For 'studies': how much work.")
+    ] = "quick",
+    data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what there is by name: workloads, solvers, schedules, models and more.
+    """List what there is by name: workloads, solvers, schedules, studies and more.
 
     [bold]Examples[/bold]
 
         [cyan]batchlimit list[/cyan]
         [cyan]batchlimit list solvers[/cyan]
+        [cyan]batchlimit list studies --workload mnist-lenet5[/cyan]  (with trials and the time they would take here)
     """
     if kind is not None and kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
+    if kind == "studies":
+        list_studies(workload, scale, data_dir, as_json=as_json)
+        return
     found = {name: described(name) for name in ([kind] if kind else KINDS)}
     if as_json:
         print(json.dumps(found))
@@ -67,7 +80,7 @@ def described(kind: str) -> dict[str, str]:
 
 def _line(kind: str, entry: Any) -> str:
     """Return the first sentence of an entry's description or docstring."""
-    text = entry().description if kind == "workloads" else ""
+    text = entry().description if kind == "workloads" else entry.description if kind == "studies" else ""
     text = (text or inspect.getdoc(entry) or "").split("\n\n")[0].replace("\n", " ").strip()
     text = text.removeprefix("Return ")
     return text[:1].upper() + text[1:]

@@ -35,12 +35,16 @@ class Told:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """An arm with its tuning trials, the recipe chosen (None: no trial completed) and its final trainings."""
+    """An arm with its tuning trials, the recipe chosen (None: no trial completed) and its final trainings.
+
+    `finished` says whether all its trials are there.
+    """
 
     arm: Arm
     tuning: tuple[Told, ...] = ()
     chosen: Recipe | None = None
     final: tuple[TrialRecord, ...] = ()
+    finished: bool = True
 
     @property
     def labels(self) -> Labels:
@@ -63,7 +67,7 @@ class ArmResult:
         if self.complete:
             return "measured"
         tried = self.final if self.chosen is not None else tuple(told.record for told in self.tuning)
-        return "diverged" if tried else "unfinished"
+        return "diverged" if tried and self.finished else "unfinished"
 
     def by_seed(self, value: Value = "metric") -> dict[int, float]:
         """Return a value of the completed final trainings, by seed."""

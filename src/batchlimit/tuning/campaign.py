@@ -66,7 +66,7 @@ class ArmProgress:
         told += [Told(dict(f), self._records[c.hash]) for f, c in self._proposed if c.hash in self._records]
         final = tuple(self._records[c.hash] for c in self._final or () if c.hash in self._records)
         chosen = self._chosen() if self._final is not None else None
-        return ArmResult(self.arm, tuple(told), chosen, final)
+        return ArmResult(self.arm, tuple(told), chosen, final, finished=not self.wanted)
 
     @property
     def _grid(self) -> bool:

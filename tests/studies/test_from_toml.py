@@ -1,0 +1,101 @@
+"""A user's own study as a file: its grid becomes arms, its mistakes one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchlimit.config import Recipe
+from batchlimit.durations import Duration
+from batchlimit.errors import InputError
+from batchlimit.studies.facts import Effort, Facts
+from batchlimit.studies.finding import find_study
+from batchlimit.studies.from_toml import read_study, study_from_toml
+
+FACTS = Facts(workload="w", dataset_size=1000, batch_size=16, baseline=Recipe(lr=0.1), epochs=30)
+EFFORT = Effort(epochs=Duration(30, "epochs"))
+FILE = """
+name = "mine"
+question = "Does smoothing help?"
+batch_size = ["baseline", "full", 64]
+solver = ["momentum", "lars"]
+epochs = ["10 epochs", "20 epochs"]
+seeds = 3
+budget = 4
+
+[variants.plain]
+[variants.smoothed]
+label_smoothing = 0.1
+
+[[claims]]
+text = "smoothing helps at the full batch"
+left = { variant = "smoothed", "batch size" = 1000 }
+right = { variant = "plain", "batch size" = 1000 }
+"""
+
+
+def test_the_grid_becomes_arms() -> None:
+    arms = study_from_toml(FILE, "mine.toml").arms(FACTS, EFFORT)
+    assert len(arms) == 3 * 2 * 2 * 2
+    assert {arm.batch_size for arm in arms} == {16, 64, 1000}
+    assert {arm.recipe.solver for arm in arms} == {"momentum", "lars"}
+    assert {arm.recipe.label_smoothing for arm in arms if arm.labels["variant"] == "smoothed"} == {0.1}
+    assert all(arm.seeds == 3 and arm.budget == 4 and arm.tuned for arm in arms)
+    assert len({str(sorted(arm.labels.items())) for arm in arms}) == len(arms)
+
+
+def test_without_tuning_the_recipe_is_taken_as_it_is() -> None:
+    text = 'name = "mine"\nquestion = "?"\ntune = false\n'
+    arms = study_from_toml(text, "mine.toml").arms(FACTS, EFFORT)
+    assert arms
+    assert not any(arm.tuned for arm in arms)
+
+
+def test_a_space_of_its_own_is_tuned() -> None:
+    text = 'name = "mine"\nquestion = "?"\n[tune]\nlr = [0.1, 0.2]\n'
+    assert study_from_toml(text, "mine.toml").arms(FACTS, EFFORT)[0].space == {"lr": [0.1, 0.2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name = ", "is not TOML"),
+        ('name = "mine"', "question"),
+        ('name = "mine"\nquestion = "?"\nsolvers = ["lars"]', "solvers"),
+        ('name = "../mine"\nquestion = "?"', "name"),
+        ('name = "mine"\nquestion = "?"\n[[claims]]\ntext = "x"\nkind = "wins"', "claims.0.kind"),
+        ('name = "mine"\nquestion = "?"\n[[figures]]\nname = "x"\nkind = "pie"\ntitle = "?"', "figures.0.kind"),
+    ],
+)
+def test_mistakes_are_one_line(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=r"mine\.toml") as error:
+        study_from_toml(text, "mine.toml")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_size_that_is_none() -> None:
+    study = study_from_toml('name = "mine"\nquestion = "?"\nbatch_size = ["big"]', "mine.toml")
+    with pytest.raises(InputError, match="baseline, large, huge, full"):
+        study.arms(FACTS, EFFORT)
+
+
+def test_files_modules_and_names_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.toml").write_text(FILE)
+    (tmp_path / "own_study.py").write_text(
+        "from batchlimit.studies import Study\nquick = Study(name='quick-one', question='?')\nother = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert find_study("mine.toml")[0].name == read_study(tmp_path / "mine.toml")[0].name == "mine"
+    assert find_study("own_study.py:quick")[0].name == "quick-one"
+    assert find_study("own_study:quick")[0].name == "quick-one"
+    for wrong, said in (
+        ("own_study.py:other", "quick"),
+        ("nothing.py:x", "no file"),
+        ("no_such_module_at_all:x", "Cannot import"),
+        ("missing.toml", "Cannot read"),
+        ("no-such-study", "no-such-study"),
+    ):
+        with pytest.raises(InputError, match=said):
+            find_study(wrong)
