@@ -28,8 +28,15 @@ _FIXED: dict[str, str] = {
     "adagrad": "#a37d00",
     "rmsprop": "#c2527a",
     "muon": "#5f8f2f",
+    "sgd": "#b8608f",
+    "lion": "#a8763e",
+    "soap": "#1f8f9e",
+    "kfac": "#a45ee0",
+    "schedule free": "#e0457b",
 }
-_FREE = ("#8f7a3c", "#a868c8", "#2f9298", "#bd6b4b", "#6f83c9")
+# Of quantities in order (batch sizes, epochs): from blue over purple to orange, in steps that the colour-blind see.
+_RAMP = ("#0a7ac4", "#5c72d6", "#8f62c9", "#b8569f", "#cc5570", "#d55e00", "#a87b00")
+FREE = ("#8f7a3c", "#a868c8", "#2f9298", "#bd6b4b", "#6f83c9")
 
 REGIMES: dict[str, str] = {"small": "#009473", "large": "#0a7ac4", "huge": "#d55e00"}
 
@@ -54,13 +61,25 @@ def colour(name: str, solver: str | None = None) -> str:
 
     A name that says nothing gets one of the free colours, always the same.
     """
+    known = own_colour(name) or (own_colour(solver) if solver is not None else None)
+    return known or FREE[hashlib.sha256(name.encode(errors="replace")).digest()[0] % len(FREE)]
+
+
+def own_colour(name: str) -> str | None:
+    """Return the colour that is kept for what `name` names: a solver or a series; None where it names neither."""
     words = name.lower().replace("_", " ").replace("-", " ")
     if words in _FIXED:
         return _FIXED[words]
     parts = re.split(r"[^a-z0-9]+", words)
-    for part in parts:
+    for part, after in zip(parts, [*parts[1:], ""], strict=True):
+        if f"{part} {after}" in _FIXED:
+            return _FIXED[f"{part} {after}"]
         if part in _FIXED:
             return _FIXED[part]
-    if solver in _FIXED:
-        return _FIXED[solver]
-    return _FREE[hashlib.sha256(name.encode(errors="replace")).digest()[0] % len(_FREE)]
+    return None
+
+
+def ramp(count: int) -> tuple[str, ...]:
+    """Return `count` colours for quantities in rising order."""
+    last = len(_RAMP) - 1
+    return tuple(_RAMP[round(place * last / max(1, count - 1))] for place in range(count))

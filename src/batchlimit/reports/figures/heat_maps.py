@@ -49,10 +49,11 @@ def cells(finding: LimitFinding, *, only_best: bool = False) -> list[Row]:
     for row in rows:
         panel = int(row["batch_size"] or 0), str(row["recipe"])
         row["best"] = row["metric"] is not None and row["metric"] == best.get(panel)
-    return sorted(rows, key=lambda row: (row["batch_size"], row["recipe"], row["lr"], _length(str(row["warmup"]))))
+    return sorted(rows, key=lambda row: (row["batch_size"], row["recipe"], row["lr"], length(str(row["warmup"]))))
 
 
-def _length(warmup: str) -> tuple[str, float]:
+def length(warmup: str) -> tuple[str, float]:
+    """Return what warmups are sorted by; none is the shortest in any unit."""
     try:
         read = Duration.parse(warmup)
     except InputError:
@@ -69,7 +70,13 @@ def draw(finding: LimitFinding, *, only_best: bool = False) -> Figure | None:
     domain = _domain(finding, values)
     keys = sorted({(int(row["batch_size"] or 0), str(row["recipe"])) for row in rows})
     panels = tuple(
-        _panel(finding, [row for row in rows if (row["batch_size"], row["recipe"]) == key], key, domain) for key in keys
+        panel(
+            [row for row in rows if (row["batch_size"], row["recipe"]) == key],
+            f"batch {count(key[0])} · {key[1]}",
+            domain,
+            percent=is_percent(finding),
+        )
+        for key in keys
     )
     return Figure(
         name="tuning-best" if only_best else "tuning",
@@ -102,12 +109,11 @@ def _domain(finding: LimitFinding, values: list[float]) -> tuple[float, float]:
     return (low, high) if finding.metric_direction == "up" else (high, low)
 
 
-def _panel(
-    finding: LimitFinding, rows: list[Row], key: tuple[int, str], domain: tuple[float, float]
-) -> alt.TopLevelMixin:
+def panel(rows: list[Row], name: str, domain: tuple[float, float], *, percent: bool) -> alt.TopLevelMixin:
+    """Return one map of rows as `cells` has them; `domain` is the worst and the best metric of the colours."""
     worst, best = domain
     rates = sorted({float(row["lr"] or 0) for row in rows})
-    warmups = sorted({str(row["warmup"]) for row in rows}, key=_length, reverse=True)
+    warmups = sorted({str(row["warmup"]) for row in rows}, key=length, reverse=True)
     crowded = len(rates) > _WIDE_CELLS
     digits = 2 if crowded and len({f"{rate:.2g}" for rate in rates}) == len(rates) else 3
     shown = [{**row, "lr": f"{row['lr']:.{digits}g}", "score": _score(row, worst, best)} for row in rows]
@@ -132,13 +138,13 @@ def _panel(
         .encode(x=x, y=y, tooltip=tooltip),
     ]
     if len(rates) <= _TEXT_CELLS:
-        number = ".1%" if is_percent(finding) else ".3~g"
+        number = ".1%" if percent else ".3~g"
         dark = alt.condition("datum.score > 0.55", alt.value("#ffffff"), alt.value("#10151c"))
         layers.append(
             done.mark_text(fontSize=11).encode(x=x, y=y, text=alt.Text("metric:Q", format=number), color=dark)
         )
         layers.append(lost.mark_text(style="ink", fontSize=11).encode(x=x, y=y, text="text:N"))
-    title = alt.TitleParams(f"batch {count(key[0])} · {key[1]}", anchor="start", fontSize=13, limit=330)
+    title = alt.TitleParams(name, anchor="start", fontSize=13, limit=330)
     return alt.layer(*layers).properties(
         width=max(150, min(330, 62 * len(rates))), height=max(60, 34 * len(warmups)), title=title
     )

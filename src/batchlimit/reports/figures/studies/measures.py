@@ -1,0 +1,106 @@
+"""The quantities on the axes of figures: what they are called, how they are written, which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchlimit.errors import InputError
+from batchlimit.findings import Direction
+from batchlimit.records import HistoryPoint
+from batchlimit.reports.figures.figure import tick_label
+from batchlimit.reports.quantities import count, metric_text, span
+from batchlimit.studies.results import StudyResult
+
+CURVES = ("train loss", "train", "selection", "test", "lr")
+_PERCENTS = ("top-1", "top-5", "accuracy", "error")
+# What is worse than the better half by more than this many times its spread is drawn at the edge, with its value.
+_REACH = 12.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A quantity: its name on an axis, how its values are written, which way is better (None: neither)."""
+
+    title: str
+    percent: bool = False
+    better: Direction | None = None
+    whole: bool = False
+    log: bool = False
+    time: bool = False
+
+    def text(self, value: float | None) -> str:
+        """Return a value in a sentence or beside a point."""
+        if value is None:
+            return "–"
+        if self.whole:
+            return count(value)
+        if self.time:
+            return span(value)
+        return metric_text(value, percent=self.percent, digits=2 if self.percent else 1)
+
+    @property
+    def ticks(self) -> str:
+        """The Vega expression that writes the labels of the axis."""
+        if self.whole:
+            return "format(datum.value, ',~d')"
+        return tick_label(self.percent) if self.percent else "format(datum.value, '.3~g')"
+
+    @property
+    def tooltip(self) -> str:
+        """The number format of tooltips."""
+        return ".2%" if self.percent else ".4~g"
+
+
+def measure(result: StudyResult, value: str) -> Measure:
+    """Return what a table's or figure's value is: 'metric', 'loss', 'train loss', 'steps', 'seconds' or a further one."""
+    facts = result.facts
+    known = {
+        "metric": Measure(f"test {facts.metric_name}", facts.metric_percent, facts.metric_direction),
+        "loss": Measure("test loss", better="down"),
+        "train loss": Measure("training loss at the end", better="down"),
+        "steps": Measure("weight updates", whole=True),
+        "seconds": Measure("seconds of compute", time=True),
+    }
+    percent = facts.metric_percent and any(word in value for word in _PERCENTS)
+    return known.get(value) or Measure(f"test {value}", percent, facts.metric_direction)
+
+
+def curve_measure(result: StudyResult, value: str) -> Measure:
+    """Return what a history quantity is.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    facts = result.facts
+    if value == "train loss":
+        return Measure("training loss", better="down")
+    if value == "lr":
+        return Measure("learning rate")
+    split = {"metric": "selection"}.get(value, value)
+    if split not in CURVES:
+        raise InputError(f"A figure of curves knows no '{value}'. Valid: {', '.join(CURVES)}.")
+    named = {"train": "training", "selection": "selection", "test": "test"}[split]
+    return Measure(f"{named} {facts.metric_name}", facts.metric_percent, facts.metric_direction)
+
+
+def at_point(point: HistoryPoint, value: str) -> float | None:
+    """Return a history quantity at one point of a training; None where it was not measured."""
+    if value == "train loss":
+        return point.train_loss
+    if value == "lr":
+        return point.lr
+    scores = {"train": point.train, "test": point.test}.get(value, point.selection)
+    return scores.metric if scores is not None else None
+
+
+def shown_range(values: Sequence[float], better: Direction | None) -> tuple[float, float]:
+    """Return the least and greatest value to draw: all of them, but for what is far worse than the better half."""
+    ordered = sorted(values, reverse=better == "up")
+    if not ordered:
+        return (0.0, 1.0)
+    best, middle, worst = ordered[0], ordered[len(ordered) // 2], ordered[-1]
+    if better is not None and len(ordered) >= 4 and 0 < _REACH * abs(middle - best) < abs(worst - best):
+        worst = best + _REACH * (middle - best)
+    low, high = min(best, worst), max(best, worst)
+    return (low, high) if high > low else (low - 0.01 * abs(low) - 1e-9, high + 0.01 * abs(high) + 1e-9)

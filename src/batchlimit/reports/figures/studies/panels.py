@@ -1,0 +1,242 @@
+"""One panel of a figure: lines or points of several series on two axes, each named where it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import altair as alt
+
+from batchlimit.reports.figures.figure import Row, data
+from batchlimit.reports.figures.studies.looks import Look
+
+_CROSS = "M-.5,-.5L.5,.5M.5,-.5L-.5,.5"
+_LINE = 14
+_LETTER = 6.3
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A numeric axis: title with its unit, range, scale, the Vega expression of its labels, and labelled values."""
+
+    title: str
+    low: float
+    high: float
+    log: bool = False
+    ticks: str = "format(datum.value, '.3~g')"
+    values: tuple[float, ...] = ()
+    grid: bool = True
+
+    def place(self, value: float) -> float:
+        """Return where a value lies between the ends of the axis, from 0 to 1."""
+        if self.log:
+            ends = math.log(self.low), math.log(self.high)
+            value = math.log(value) if value > 0 else ends[0]
+        else:
+            ends = self.low, self.high
+        return min(1.0, max(0.0, (value - ends[0]) / (ends[1] - ends[0])))
+
+    def scale(self) -> alt.Scale:
+        """Return the axis' scale."""
+        return alt.Scale(type="log" if self.log else "linear", domain=[self.low, self.high], nice=False, zero=False)
+
+    def axis(self) -> alt.Axis:
+        """Return the axis as drawn."""
+        given = {"values": list(self.values)} if self.values else {"tickCount": 5}
+        return alt.Axis(title=self.title, labelExpr=self.ticks, grid=self.grid, labelOverlap="greedy", **given)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A named series: rows with 'x' and 'mean', and where known 'low' and 'high'; `place` says how a row is drawn.
+
+    Places are 'measured' (the default), 'beyond' the range and 'diverged': the last two stand at the losing edge.
+    """
+
+    name: str
+    look: Look
+    rows: list[Row]
+    label: bool = True
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one panel shows and how: `mark` is 'interval' (points with bars, joined), 'band' (lines) or 'points'."""
+
+    series: tuple[Series, ...]
+    x: Axis
+    y: Axis
+    mark: str = "band"
+    title: str = ""
+    tooltip: tuple[tuple[str, str], ...] = ()
+    losing: str = "bottom"
+    rules: tuple[tuple[float, str], ...] = ()
+    guides: tuple[Series, ...] = ()
+    width: int = 300
+    height: int = 220
+    step: str = "linear"
+    names: dict[str, str] = field(default_factory=dict)
+
+    def chart(self) -> alt.TopLevelMixin:
+        """Return the panel as a chart."""
+        height = max(self.height, (_LINE + 1) * sum(1 for one in self.series if one.label and one.rows))
+        layers: list[alt.Chart] = [layer for rule in self.rules for layer in self._rule(*rule)]
+        for place, one in enumerate(self.series):
+            if one.rows:
+                layers += self._series(one, self._dodge(place), height)
+        for guide in self.guides:
+            line = alt.Chart(data(guide.rows)).mark_line(
+                color=guide.look.tint, strokeDash=list(guide.look.dash), strokeWidth=1.6, opacity=0.9, clip=True
+            )
+            layers.append(line.encode(x=self._x(), y=self._y()))
+        layers += self._labels(height)
+        made: alt.TopLevelMixin = alt.layer(*layers).properties(width=self.width, height=height)
+        if self.title:
+            limit = self.width + 60
+            made = made.properties(title=alt.TitleParams(self.title, anchor="start", fontSize=13, limit=limit))
+        return made
+
+    def _dodge(self, place: int) -> float:
+        # Beside each other, so that at one place no interval hides another.
+        return 5 * (place - (len(self.series) - 1) / 2) if self.mark == "interval" else 0.0
+
+    def _x(self, name: str = "x") -> alt.X:
+        return alt.X(f"{name}:Q", scale=self.x.scale(), axis=self.x.axis())
+
+    def _y(self, name: str = "mean") -> alt.Y:
+        return alt.Y(f"{name}:Q", scale=self.y.scale(), axis=self.y.axis())
+
+    def _tooltips(self) -> list[alt.Tooltip]:
+        return [
+            alt.Tooltip(f"{name}:{'Q' if form else 'N'}", title=self.names.get(name, name), **({"format": form} if form else {}))
+            for name, form in self.tooltip
+        ]  # fmt: skip
+
+    def _series(self, one: Series, offset: float, height: int) -> list[alt.Chart]:
+        rows = [self._placed(row) for row in one.rows]
+        measured = [row for row in rows if row["place"] == "measured"]
+        ranged = [row for row in measured if row.get("low") is not None and row.get("high") is not None]
+        # Only what is encoded and what tooltips name: a chart carries its data with it.
+        layers: list[alt.Chart] = []
+        if ranged and self.mark == "band":
+            area = alt.Chart(data(ranged)).mark_area(color=one.look.tint, opacity=0.18, clip=True)
+            layers.append(area.encode(x=self._x(), y=self._y("low"), y2="high:Q"))
+        if self.mark != "points":
+            line = alt.Chart(data(rows)).mark_line(
+                color=one.look.tint,
+                strokeWidth=2,
+                strokeDash=list(one.look.dash),
+                clip=True,
+                interpolate=self.step,
+                xOffset=offset,
+            )
+            layers.append(line.encode(x=self._x(), y=self._y(), tooltip=self._tooltips()))
+        if ranged and self.mark != "band":
+            bars = alt.Chart(data([self._clamped(row) for row in ranged])).mark_rule(
+                color=one.look.tint, strokeWidth=2, xOffset=offset
+            )
+            layers.append(bars.encode(x=self._x(), y=self._y("low"), y2="high:Q"))
+        if self.mark != "band" or len(measured) == 1:
+            layers.append(self._points(measured, one.look.shape, one.look, offset, 60))
+        worse = "triangle-down" if self.losing == "bottom" else "triangle-up"
+        layers.append(self._points([r for r in rows if r["place"] == "beyond"], worse, one.look, offset, 90))
+        layers.append(self._points([r for r in rows if r["place"] == "diverged"], _CROSS, one.look, offset, 110))
+        return [layer for layer in layers if layer.data.values] + self._notes(rows)
+
+    def _placed(self, row: Row) -> Row:
+        """Return a row with where it is drawn: what diverged or lies off the range stands at the losing edge."""
+        room = 0.03 * (self.y.high - self.y.low)
+        edge = self.y.low + room if self.losing == "bottom" else self.y.high - room
+        place, value = row.get("place", "measured"), row["mean"]
+        if place == "measured" and isinstance(value, float) and not self.y.low <= value <= self.y.high:
+            place = "beyond"
+        return {**row, "value": value, "place": place, "mean": value if place == "measured" else edge}
+
+    def _clamped(self, row: Row) -> Row:
+        ends = {end: min(max(float(row[end] or 0), self.y.low), self.y.high) for end in ("low", "high")}
+        return {**row, **ends}
+
+    def _points(self, rows: list[Row], shape: str, look: Look, offset: float, size: int) -> alt.Chart:
+        marks = alt.Chart(data(rows)).mark_point(
+            shape=shape, color=look.tint, filled=shape != _CROSS, strokeWidth=2.2, opacity=1, size=size, xOffset=offset
+        )
+        made: alt.Chart = marks.encode(x=self._x(), y=self._y(), tooltip=self._tooltips())
+        return made
+
+    def _notes(self, rows: list[Row]) -> list[alt.Chart]:
+        """Return the values of points that are off the range, beside them."""
+        noted = [row for row in rows if row["place"] == "beyond" and row.get("note")]
+        if not noted:
+            return []
+        up = self.losing == "bottom"
+        marks = alt.Chart(data(noted))
+        return [
+            marks.mark_text(style=style, dy=-12 if up else 13, fontSize=11).encode(
+                x=self._x(), y=self._y(), text="note:N"
+            )
+            for style in ("halo", "ink")
+        ]
+
+    def _rule(self, value: float, text: str) -> list[alt.Chart]:
+        base = alt.Chart(data([{"mean": value, "text": text}]))
+        rule = base.mark_rule(style="ink-line", strokeDash=[5, 4], opacity=0.7).encode(y=self._y())
+        words = base.mark_text(style="muted", align="left", dx=4, dy=-6, fontSize=11)
+        return [rule, words.encode(x=alt.value(0), y=self._y(), text="text:N")]
+
+    def _labels(self, height: int) -> list[alt.Chart]:
+        """Return the names of the series at the right edge, at the height of their ends, moved apart."""
+        named = [one for one in self.series if one.label and one.name and one.rows]
+        ends = []
+        for one in named:
+            last = self._placed(max(one.rows, key=lambda row: float(row["x"] or 0)))
+            ends.append((1.0 - self.y.place(float(last["mean"] or 0))) * height)
+        layers = []
+        for one, y in zip(named, apart(ends, _LINE, height), strict=True):
+            mark = alt.Chart(data([{"text": clipped(one.name)}])).mark_text(
+                align="left", baseline="middle", dx=9, color=one.look.tint, fontSize=12
+            )
+            layers.append(mark.encode(x=alt.value("width"), y=alt.value(y), text="text:N"))
+        return layers
+
+
+def clipped(text: str, most: int = 30) -> str:
+    """Return a name that fits beside a panel."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def apart(places: Sequence[float], gap: float, end: float) -> list[float]:
+    """Return places (pixels from 0 to `end`) moved as little as it takes to lie `gap` apart, in the same order."""
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    moved = [0.0] * len(places)
+    lowest = 0.0
+    for index in order:
+        moved[index] = max(places[index], lowest)
+        lowest = moved[index] + gap
+    highest = float(end)
+    for index in reversed(order):
+        moved[index] = min(moved[index], highest)
+        highest = moved[index] - gap
+    return moved
+
+
+def widths(count: int) -> tuple[int, int, int]:
+    """Return the width and height of a panel and the columns, for so many panels in a figure."""
+    if count == 1:
+        return 520, 300, 1
+    return (285, 210, 2) if count in (2, 4) else (215, 170, 3)
+
+
+def log_axis(values: Sequence[float]) -> bool:
+    """Say whether values span so much that only a logarithmic axis shows them all."""
+    positive = [value for value in values if value > 0]
+    return len(positive) == len(values) > 1 and max(positive) / min(positive) >= 8
+
+
+def padded(low: float, high: float, share: float = 0.06, *, log: bool = False) -> tuple[float, float]:
+    """Return a range with room at both ends."""
+    if log:
+        room = (high / low) ** share if high > low else 1.5
+        return low / room, high * room
+    room = share * ((high - low) or abs(high) or 1.0)
+    return low - room, high + room
