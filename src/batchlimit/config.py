@@ -113,8 +113,9 @@ class Recipe(Frozen):
     The peak learning rate is `lr` times the LR rule's factor: 1 for `none`, B / reference_batch_size for `linear`,
     its square root for `sqrt`. `solver_options` and `schedule_options` are keyword arguments of the registered solver
     and schedule. `ghost_batch_size` is the number of examples that share batch-norm statistics; `clip_norm` bounds the
-    global gradient norm; `noise` disturbs training; `averaging` is of the weights that are evaluated; `precision` is
-    the arithmetic of the forward and backward pass (weights stay fp32).
+    global gradient norm; `adascale` scales the learning rate for each update by the measured gain of the batch over
+    `reference_batch_size` (Johnson et al., 2020), in place of an LR rule; `noise` disturbs training; `averaging` is of
+    the weights that are evaluated; `precision` is the arithmetic of the forward and backward pass (weights stay fp32).
     """
 
     solver: str = "momentum"
@@ -130,6 +131,7 @@ class Recipe(Frozen):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip_norm: float | None = Field(default=None, gt=0)
     ghost_batch_size: int | None = Field(default=None, gt=0)
+    adascale: bool = False
     noise: Noise | None = None
     averaging: Averaging | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -138,6 +140,18 @@ class Recipe(Frozen):
     def _reference(self) -> Recipe:
         if self.lr_rule != "none" and self.reference_batch_size is None:
             raise ValueError(f"lr_rule '{self.lr_rule}' needs reference_batch_size, the batch size lr is meant for")
+        return self
+
+    @model_validator(mode="after")
+    def _adascale(self) -> Recipe:
+        if not self.adascale:
+            return self
+        if self.reference_batch_size is None:
+            raise ValueError("adascale needs reference_batch_size, the batch size lr is meant for")
+        if self.lr_rule != "none":
+            raise ValueError(f"adascale takes the place of lr_rule '{self.lr_rule}'. Valid: lr_rule 'none' with it")
+        if self.layerwise is not None:
+            raise ValueError("adascale scales a learning rate that layerwise rescales again. Valid: one of the two")
         return self
 
     def with_solver(self, name: str, lr: float, **changes: Any) -> Recipe:

@@ -9,6 +9,7 @@ import torch
 
 from batchlimit.config import Recipe
 from batchlimit.engine import microbatch
+from batchlimit.engine.adascale import check_adascale
 from batchlimit.engine.averaging import check_averaging
 from batchlimit.engine.examples import divide
 from batchlimit.engine.execution import Execution
@@ -48,6 +49,7 @@ def check_names(workload: Workload, recipe: Recipe, batch_sizes: Sequence[int], 
         if batch_size < 1:
             raise InputError(f"The batch size is {batch_size}. Valid: 1 or more.")
         unit = microbatch.granularity(model, batch_size)
+        check_adascale(recipe, model, optimizer, batch_size)
         size = execution.microbatch_size
         if size is not None and min(size, batch_size) % unit:
             raise InputError(f"microbatch_size {size} is not a multiple of the batch norm's {unit} examples.")

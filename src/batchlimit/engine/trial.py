@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from batchlimit.config import TrialConfig
 from batchlimit.data.splits import Split
 from batchlimit.engine import microbatch
+from batchlimit.engine.adascale import Scaling, adascale_of, schedule_units
 from batchlimit.engine.allocator import keep_memory
 from batchlimit.engine.averaging import average_of
 from batchlimit.engine.environment import describe
@@ -55,6 +56,7 @@ class Training:
     total_steps: int
     noise: NoiseInjection | None = None
     average: WeightAverage | None = None
+    adascale: Scaling | None = None
     probing: Probing | None = None
     step: int = 0
     lr: float = 0.0
@@ -132,10 +134,9 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
     optimizer = build_optimizer(
         recipe.updated({"lr": recipe.peak_lr(config.batch_size), "lr_rule": "none"}), model.named_parameters()
     )
-    warmup = recipe.warmup.fractional_steps(
-        batch_size=config.batch_size, dataset_size=len(examples.train), total_steps=total_steps
-    )
-    schedule = build_schedule(recipe, total_steps=total_steps, warmup_steps=warmup)
+    counted, length = schedule_units(config, total_steps)
+    warmup = recipe.warmup.fractional_steps(batch_size=counted, dataset_size=len(examples.train), total_steps=length)
+    schedule = build_schedule(recipe, total_steps=length, warmup_steps=warmup)
     size = microbatch.choose(
         model,
         workload,
@@ -160,6 +161,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
     stream = BatchStream(len(examples.train), config.batch_size, config.seed)
     noise = noise_of(recipe, model, accumulate, total_steps=total_steps, seed=derived_seed(config.seed, "noise"))
     average = average_of(config, model, optimizer, dataset_size=len(examples.train), total_steps=total_steps)
+    adascale = adascale_of(config, model, optimizer, accumulate)
     probing = probing_of(
         config, accumulate, model, optimizer, total_steps=total_steps, dataset_size=len(examples.train)
     )
@@ -177,6 +179,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
         total_steps,
         noise,
         average,
+        adascale,
         probing,
     )
 
@@ -209,7 +212,6 @@ def train(training: Training, on_point: OnPoint | None = None) -> None:
 def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
     """Make one weight update and return the mean training loss before it; None if training has diverged."""
     recipe, step = training.config.recipe, training.step
-    set_lr(training, step)
     if training.probing is not None:
         training.probing.before_step(step)
     with training.noise.during_passes(step) if training.noise is not None else nullcontext():
@@ -221,6 +223,7 @@ def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
     if training.reason:
         training.status = "diverged"
         return None
+    set_lr(training, step)
     if training.probing is not None:
         training.probing.after_gradient(step)
     training.optimizer.step()
@@ -233,8 +236,10 @@ def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
 
 
 def set_lr(training: Training, step: int) -> None:
-    """Give every parameter group the learning rate of weight update `step`."""
-    training.lr = training.config.recipe.peak_lr(training.config.batch_size) * training.schedule(step)
+    """Give every parameter group the learning rate of weight update `step`, whose gradient is there."""
+    adascale, schedule = training.adascale, training.schedule
+    factor = schedule(step) if adascale is None else adascale.factor(schedule)
+    training.lr = training.config.recipe.peak_lr(training.config.batch_size) * factor
     for group in training.optimizer.param_groups:
         group["lr"] = training.lr * group.get("lr_factor", 1.0)
 

@@ -74,8 +74,8 @@ class GradientNoise(Probe):
         """Keep the gradient summed up to here where a part of the batch ends, and compare the parts at the end."""
         if start == 0:  # also of a step begun again after memory ran out
             self._begin()
-        size, last = self.setting.batch_size, self._ends[-1] if self._ends else 0
-        if stop * _PARTS < (last * _PARTS // size + 1) * size:
+        size = self.setting.batch_size
+        if not ends_part(stop, self._ends[-1] if self._ends else 0, _PARTS, size):
             return
         for view, parameter in zip(self._views[len(self._ends)], self._parameters, strict=True):
             view.zero_() if parameter.grad is None else view.copy_(parameter.grad)
@@ -123,6 +123,11 @@ class GradientNoise(Probe):
         self._rows, self._views = None, []
         offset = step * self.setting.batch_size
         self._seen[step] = moments(products, edges, offset=offset, dataset_size=self.setting.dataset_size)
+
+
+def ends_part(stop: int, last: int, parts: int, size: int) -> bool:
+    """Return whether the pass that ends at example `stop` of `size` ends one of `parts` parts; one ended at `last`."""
+    return stop * parts >= (last * parts // size + 1) * size
 
 
 def check_divisible(model: nn.Module, batch_size: int, who: str) -> None:
