@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 
 from batchlimit.errors import InputError
@@ -101,7 +101,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def top_eigenvalue(loss: Any, parameters: list[nn.Parameter], *, seed: int = 0) -> float | None:
     """Return the largest (not the largest in size) eigenvalue of the Hessian of `loss()` by `parameters`.
 
-    None where the gradient is not finite or Lanczos does not converge.
+    None where the gradient is not finite, or Lanczos does not converge or begin (a Hessian of zeros).
 
     Raises:
         InputError: an operation without second derivatives.
@@ -132,7 +132,7 @@ def top_eigenvalue(loss: Any, parameters: list[nn.Parameter], *, seed: int = 0) 
         values = eigsh(
             operator, k=1, which="LA", v0=start, tol=_TOLERANCE, maxiter=_RESTARTS, return_eigenvectors=False
         )
-    except ArpackNoConvergence:
+    except ArpackError:
         return None
     value = float(values[0])
     return value if math.isfinite(value) else None
