@@ -9,13 +9,14 @@ PIP = $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c const
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench tests constraints clean
+.PHONY: help demo test check docs bench tests studies-smoke constraints clean
 
 help:
 	@echo "make demo    set up, then find the limit of the batch size of the embedded digits; ends with the report's path"
 	@echo "make test    set up, then everything that CI checks"
 	@echo "make check   style, types, layers: seconds"
 	@echo "make docs    the documentation, as docs/_build/html/index.html"
+	@echo "make studies-smoke   every study of the paper's tables and figures, at the smallest scale"
 	@echo "make bench   every benchmark, one JSON line each; wants an idle machine"
 	@echo "make clean   remove the environment and everything built"
 
@@ -35,7 +36,7 @@ $(VENV)/ready-to-check: $(VENV)/ready-to-run
 demo: $(VENV)/ready-to-run
 	$(BIN)/batchlimit find digits
 
-test: check docs tests
+test: check docs tests studies-smoke
 
 check: $(VENV)/ready-to-check
 	$(BIN)/ruff check .
@@ -52,6 +53,11 @@ tests: $(VENV)/ready-to-check
 	  echo "No Chromium here: the report is NOT checked in a browser. Install one, and run this again."
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
+# Every study at the smallest scale: does each run, judge and draw? Its numbers mean nothing.
+studies-smoke: $(VENV)/ready-to-run
+	rm -rf build/studies-smoke
+	$(BIN)/batchlimit study all --workload digits --scale smoke --out build/studies-smoke
+
 bench: $(VENV)/ready-to-run
 	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python $$script --json || exit 1; done
 
@@ -61,4 +67,4 @@ constraints: $(VENV)/ready-to-check
 	@mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

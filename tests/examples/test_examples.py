@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ from batchlimit.engine import Execution, run
 from batchlimit.workloads.resolve import resolve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if not path.stem.startswith("solver_"))
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if not path.stem.startswith(("solver_", "study_")))
 
 
 def test_there_are_three() -> None:
@@ -68,3 +69,16 @@ def test_the_regression_is_judged_by_its_loss() -> None:
     _, targets = workload.load().test.gather(torch.arange(512))
     # Predicting the mean would score the variance of the targets, about 1.
     assert 0.8 < targets.var().item() < 1.2
+
+
+@pytest.mark.parametrize("study", ["study_smoothing.toml", "study_averaging.py:study"])
+def test_studies_run_from_the_command_line(study: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "batchlimit", "study", str(EXAMPLES / study), "--scale", "smoke", "--jobs", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--json"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["studies"]
+    assert {arm["status"] for arm in found["arms"]} == {"measured"}
+    assert Path(tmp_path, found["report"]).is_file()
