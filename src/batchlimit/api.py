@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 OnEvent = Callable[[Event], None]
 OnFinding = Callable[[LimitFinding], None]
+OnBegin = Callable[[str], None]
 
 QUESTION = "question"
+# The question last asked with each technique set, by 'set:workload'.
+SET_QUESTION = "question of a technique set"
 
 
 def find_limit(
@@ -49,31 +52,61 @@ def find_limit(
 
     Source: You et al., 2020, Definitions 2.1 to 2.3.
     """
+    settings = settings or FindSettings()
+    (finding,) = find_limits(
+        workload,
+        (settings.techniques,),
+        settings=settings,
+        ledger=ledger,
+        jobs=jobs,
+        execution=execution,
+        on_event=on_event,
+        on_finding=on_finding,
+    )
+    return finding
+
+
+def find_limits(
+    workload: str | Workload,
+    techniques: Sequence[str],
+    *,
+    settings: FindSettings | None = None,
+    ledger: str | Path = ":memory:",
+    jobs: int | None = None,
+    execution: Execution | None = None,
+    on_begin: OnBegin | None = None,
+    on_event: OnEvent | None = None,
+    on_finding: OnFinding | None = None,
+) -> tuple[LimitFinding, ...]:
+    """Return the limit with each of several technique sets, everything else equal, one search after the other.
+
+    Other arguments as in `find_limit`; `on_begin` is called with the name of a set as its search begins. Trials that
+    several sets ask for are run once.
+
+    Raises:
+        InputError: as `find_limit`, or the sets do not differ for this workload.
+    """
     from batchlimit.engine import Execution
-    from batchlimit.engine.check import check_names, dataset_size
 
     settings = settings or FindSettings()
     execution = execution or Execution()
     named = _named(workload)
-    size = dataset_size(named, settings.protocol)
-    question = _question(named, settings, size)
-    for candidate in question.candidates:
-        check_names(named, candidate.recipe, question.batch_sizes, execution)
-    check_names(named, question.baseline, (question.baseline_batch_size, *question.batch_sizes), execution)
-    search = LimitSearch(question)
-
-    def tell(event: Event) -> None:
-        if on_event is not None:
-            on_event(event)
-        if on_finding is not None:
-            on_finding(search.finding())
-
+    asked = [
+        _checked_question(named, settings.model_copy(update={"techniques": name}), execution) for name in techniques
+    ]
+    _check_apart(asked)
+    findings = []
     with Ledger.open(ledger) as opened:
         _claim_workload(opened, named)
-        opened.put_document(QUESTION, question.workload, question.model_dump_json(exclude_defaults=True))
         with _runner(workload, named, jobs, execution) as runner:
-            drive(search.trials(), opened, runner, tell)
-    return search.finding()
+            for question in asked:
+                search = LimitSearch(question)
+                _note_question(opened, question)
+                if on_begin is not None:
+                    on_begin(question.techniques)
+                drive(search.trials(), opened, runner, _telling(search, on_event, on_finding))
+                findings.append(search.finding())
+    return tuple(findings)
 
 
 def redraw(ledger: Ledger, workload: str) -> LimitFinding:
@@ -86,10 +119,53 @@ def redraw(ledger: Ledger, workload: str) -> LimitFinding:
     if text is None:
         known = ledger.documents(QUESTION)
         raise unknown_name(f"search in the ledger '{ledger.location}' for workload", workload, known)
-    search = LimitSearch(Question.model_validate_json(text))
+    return _drawn(ledger, Question.model_validate_json(text))
+
+
+def redraw_beside(ledger: Ledger, workload: str) -> tuple[LimitFinding, ...]:
+    """Return the finished findings of other technique sets for the question last asked about `workload`.
+
+    Only those of questions that are the same but for the techniques: same baseline, training length, batch sizes,
+    seeds, tuning budget and protocol. Nothing is run.
+    """
+    text = ledger.document(QUESTION, workload)
+    if text is None:
+        return ()
+    last = Question.model_validate_json(text)
+    questions = [
+        Question.model_validate_json(text)
+        for name, text in sorted(ledger.documents(SET_QUESTION).items())
+        if name.partition(":")[2] == workload
+    ]
+    others = [question for question in questions if question.differs_in_techniques_alone(last)]
+    return tuple(finding for question in others if not (finding := _drawn(ledger, question)).problem)
+
+
+def _drawn(ledger: Ledger, question: Question) -> LimitFinding:
+    search = LimitSearch(question)
     with contextlib.suppress(InputError):  # a search that was interrupted lacks records: its finding says so
         drive(search.trials(), ledger, None)
     return search.finding()
+
+
+def _note_question(ledger: Ledger, question: Question) -> None:
+    """Store the question as the last one, and as the last one of its set; one of an older version keeps its place."""
+    before = ledger.document(QUESTION, question.workload)
+    for text in (before, question.model_dump_json(exclude_defaults=True)):
+        if text is not None:
+            name = Question.model_validate_json(text).techniques
+            ledger.put_document(SET_QUESTION, f"{name}:{question.workload}", text)
+            ledger.put_document(QUESTION, question.workload, text)
+
+
+def _telling(search: LimitSearch, on_event: OnEvent | None, on_finding: OnFinding | None) -> OnEvent:
+    def tell(event: Event) -> None:
+        if on_event is not None:
+            on_event(event)
+        if on_finding is not None:
+            on_finding(search.finding())
+
+    return tell
 
 
 def tune(
@@ -152,6 +228,31 @@ def _named(workload: str | Workload) -> Workload:
         return workload
     found = resolve(workload)
     return found if found.name == workload else replace(found, name=workload)
+
+
+def _checked_question(workload: Workload, settings: FindSettings, execution: Execution) -> Question:
+    """Return the question, once everything that can be wrong with it has been looked at."""
+    from batchlimit.engine.check import check_names, dataset_size
+
+    question = _question(workload, settings, dataset_size(workload, settings.protocol))
+    for candidate in question.candidates:
+        check_names(workload, candidate.recipe, question.batch_sizes, execution)
+    check_names(workload, question.baseline, (question.baseline_batch_size, *question.batch_sizes), execution)
+    return question
+
+
+def _check_apart(questions: Sequence[Question]) -> None:
+    """Check that no two of several questions are the same: the sets' recipes may be replaced or left out."""
+    if not questions:
+        raise InputError("techniques is empty. Valid: one technique set or more.")
+    for place, question in enumerate(questions):
+        for other in questions[:place]:
+            if other.candidates == question.candidates:
+                recipes = ", ".join(candidate.name for candidate in question.candidates)
+                raise InputError(
+                    f"The technique sets '{other.techniques}' and '{question.techniques}' come to the same recipes for "
+                    f"'{question.workload}' ({recipes}): there is nothing to compare. Valid: one set."
+                )
 
 
 def _question(workload: Workload, settings: FindSettings, dataset_size: int) -> Question:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 from chromium_pipe import Chromium, find_chromium
-from sample_finding import digits_finding, hostile_finding, loss_finding, problem_finding, records_of
+from sample_finding import (
+    digits_finding,
+    hostile_finding,
+    loss_finding,
+    paper_finding,
+    paper_loss_finding,
+    problem_finding,
+    records_of,
+)
 
 from batchlimit.reports.page import write_report
 
@@ -27,15 +35,27 @@ def hostile() -> str:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages of four findings by name: digits, loss, problem, hostile."""
+    """The pages of four findings by name (digits, loss, problem, hostile), and of two with another set beside them."""
     findings = {
         "digits": digits_finding(),
         "loss": loss_finding(),
         "problem": problem_finding(),
         "hostile": hostile_finding(HOSTILE),
+        "two sets": digits_finding(),
+        "two sets, loss": loss_finding(),
+    }
+    beside = {
+        "hostile": (hostile_finding(HOSTILE),),
+        "two sets": (paper_finding(),),
+        "two sets, loss": (paper_loss_finding(),),
     }
     return {
-        name: write_report(finding, records_of(finding, reason=HOSTILE), tmp_path_factory.mktemp(name))
+        name: write_report(
+            finding,
+            records_of(finding, reason=HOSTILE),
+            tmp_path_factory.mktemp(name.replace(",", "")),
+            beside.get(name, ()),
+        )
         for name, finding in findings.items()
     }
 

@@ -210,6 +210,71 @@ def digits_finding(**changes: Any) -> LimitFinding:
     return LimitFinding.model_validate(values | changes)
 
 
+def paper_finding() -> LimitFinding:
+    """The digits question with other techniques: one best recipe shared (at 128), B_H = 256, 1,000 further down."""
+    finding = digits_finding()
+    other = {
+        256: ("tuned momentum", 0.9848, "pass"),
+        512: ("lars", 0.976, "fail"),
+        1000: ("lars", 0.952, "fail"),
+    }
+    sizes = tuple(
+        size
+        if size.batch_size not in other
+        else size.model_copy(
+            update={
+                "best": measurement(
+                    other[size.batch_size][0],
+                    size.batch_size,
+                    tuned_recipe("lars", size.batch_size),
+                    other[size.batch_size][1],
+                    decision=other[size.batch_size][2],
+                )
+            }
+        )
+        for size in finding.by_batch_size
+    )
+    return digits_finding(
+        techniques="paper",
+        recipes=("lamb", "lars", "tuned momentum"),
+        by_batch_size=sizes,
+        full=sizes[-1],
+        large_up_to=Boundary(value=256, next_fail=512),
+        cost=Cost(trials=171, samples=171 * 20 * N, seconds=240.0),
+    )
+
+
+def paper_loss_finding() -> LimitFinding:
+    """The loss question with other techniques: B_H = 64, and the full batch off the axis."""
+    finding = loss_finding()
+    other = {64: ("adam", 0.0421, "pass"), 128: ("lamb", 0.0428, "fail"), 442: ("lamb", 0.047, "fail")}
+    sizes = tuple(
+        size
+        if size.batch_size not in other
+        else size.model_copy(
+            update={
+                "best": measurement(
+                    other[size.batch_size][0],
+                    size.batch_size,
+                    Recipe(solver=other[size.batch_size][0], lr=0.1),
+                    other[size.batch_size][1],
+                    decision=other[size.batch_size][2],
+                    spread=0.0003,
+                )
+            }
+        )
+        for size in finding.by_batch_size
+    )
+    return finding.model_copy(
+        update={
+            "techniques": "paper",
+            "by_batch_size": sizes,
+            "full": sizes[-1],
+            "large_up_to": Boundary(value=64, next_fail=128),
+        }
+    )
+
+
 def loss_finding() -> LimitFinding:
     """A workload whose metric is a loss (less is better): B_L = 32, adamw reaches the target up to the full batch."""
     base = estimate([0.041, 0.043, 0.042, 0.0415, 0.0425])

@@ -13,7 +13,7 @@ DRAWN = "document.documentElement.dataset.charts === 'drawn'"
 PANELS = "[...document.querySelectorAll('.panel')].filter(p => !p.closest('details:not([open])'))"
 
 
-@pytest.mark.parametrize("name", ["digits", "loss", "problem", "hostile"])
+@pytest.mark.parametrize("name", ["digits", "loss", "problem", "hostile", "two sets", "two sets, loss"])
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
 def test_every_chart_is_drawn_without_a_word_on_the_console(
     browser: Chromium, pages: dict[str, Path], name: str, width: int, dark: bool
@@ -26,11 +26,35 @@ def test_every_chart_is_drawn_without_a_word_on_the_console(
     assert browser.problems == []
 
 
-@pytest.mark.parametrize("name", ["digits", "hostile", "problem", "loss"])
+@pytest.mark.parametrize("name", ["digits", "hostile", "problem", "loss", "two sets"])
 def test_a_phone_need_not_scroll_sideways(browser: Chromium, pages: dict[str, Path], name: str) -> None:
     browser.view(width=390, height=844)
     browser.open(pages[name], DRAWN)
     assert browser.value("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("name", ["two sets", "two sets, loss"])
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_the_names_of_sets_limits_and_lines_do_not_overlap(
+    browser: Chromium, pages: dict[str, Path], name: str, width: int, dark: bool
+) -> None:
+    browser.view(width=width, dark=dark)
+    browser.open(pages[name], DRAWN)
+    boxes = browser.value(
+        "[...document.querySelectorAll('#map .panel .mark-text.role-mark text')].filter(t => t.textContent)"
+        ".map(t => { const b = t.getBoundingClientRect(); return [t.textContent, b.left, b.top, b.right, b.bottom]; })"
+    )
+    named = {text: box for text, *box in boxes}  # a halo lies under its text: one box for both
+    assert {text.split(" = ")[0] for text in named} >= {"modern techniques: B_H", "paper techniques: B_H"}
+    assert any(text.startswith("paper: ") for text in named)
+    assert any(text.startswith("modern: ") for text in named)
+    new = [text for text in named if "techniques" in text or ": " in text]
+    for text in new:
+        left, top, right, bottom = named[text]
+        for other, (a, b, c, d) in named.items():
+            if other != text:
+                apart = left >= c or a >= right or top + 2 >= d or b + 2 >= bottom
+                assert apart, f"'{text}' overlaps '{other}'"
 
 
 def test_hostile_text_executes_nothing(browser: Chromium, pages: dict[str, Path], hostile: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -11,14 +12,18 @@ from rich.text import Text
 from batchlimit.cli.terminal import Output
 from batchlimit.findings import Estimate, LimitFinding, Measurement
 from batchlimit.reports.quantities import count, is_percent, metric_text
+from batchlimit.reports.tables import set_rows
 from batchlimit.reports.verdict import all_sizes, as_json, reached_by, sentence, summary_lines
 
 DECISION_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _REGIMES = {"baseline": "", "small": "green", "large": "cyan", "huge": "red", "unknown": "yellow"}
 
 
-def conclude(finding: LimitFinding, *, ledger: str, report: Path) -> None:
-    """Print the verdict, the table, what it rests on, the ledger and, on the last line, the report's path."""
+def conclude(finding: LimitFinding, beside: Sequence[LimitFinding] = (), *, ledger: str, report: Path) -> None:
+    """Print the verdict, the tables, what it rests on, the ledger and, on the last line, the report's path.
+
+    `beside` are findings of the same question with other technique sets.
+    """
     console = Output()
     # In a pipe every sentence is one line, for grep; on a terminal it is wrapped at words.
     wide = not console.is_terminal
@@ -26,6 +31,9 @@ def conclude(finding: LimitFinding, *, ledger: str, report: Path) -> None:
     console.print()
     if finding.by_batch_size and not finding.problem:
         console.print(finding_table(finding), soft_wrap=wide)
+        console.print()
+    if beside:
+        console.print(sets_table(finding, beside), soft_wrap=wide)
         console.print()
     # Without a verdict there is nothing that it rests on; the last line is the cost.
     for line in summary_lines(finding)[-1 if finding.problem else 0 :]:
@@ -35,9 +43,13 @@ def conclude(finding: LimitFinding, *, ledger: str, report: Path) -> None:
     console.print(Text(f"Report: {report}"), soft_wrap=True)
 
 
-def as_object(finding: LimitFinding, *, ledger: str, report: Path | None) -> str:
-    """Return what --json prints: the verdict and all it rests on as one JSON object."""
-    return json.dumps({**as_json(finding, report), "ledger": ledger}, allow_nan=False)
+def as_object(finding: LimitFinding, beside: Sequence[LimitFinding] = (), *, ledger: str, report: Path | None) -> str:
+    """Return what --json prints: the verdict and all it rests on as one JSON object.
+
+    'beside' holds one such object for each finding of the same question with another technique set.
+    """
+    others = [as_json(other, None) for other in beside]
+    return json.dumps({**as_json(finding, report), "ledger": ledger, "beside": others}, allow_nan=False)
 
 
 def finding_table(finding: LimitFinding) -> Table:
@@ -60,6 +72,27 @@ def finding_table(finding: LimitFinding) -> Table:
             measured(row.linear, percent=percent),
             measured(best, percent=percent),
             Text(best.name) if best else Text(""),
+        )
+    return table
+
+
+def sets_table(finding: LimitFinding, beside: Sequence[LimitFinding]) -> Table:
+    """Return one row a technique set: its limits and what its best recipe reaches at the full batch."""
+    percent = is_percent(finding)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("techniques", no_wrap=True)
+    for name in ("linear scaling up to (B_L)", "best recipe up to (B_H)"):
+        table.add_column(name, justify="right")
+    table.add_column("at full batch (B_F)")
+    table.add_column("trials", justify="right")
+    for row in set_rows(finding, beside):
+        best = plus_minus(row.full, percent=percent) if row.full is not None else "-"
+        table.add_row(
+            Text(row.techniques),
+            row.linear,
+            row.best,
+            Text(f"{best}  {row.full_name or ''}".rstrip()),
+            count(row.trials),
         )
     return table
 

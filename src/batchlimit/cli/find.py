@@ -44,8 +44,8 @@ def find(
         str | None,
         typer.Option(
             "--techniques",
-            metavar="SET",
-            help="Recipes to try: 'batchlimit list techniques'.",
+            metavar="SET[,SET]",
+            help="Recipes to try ('batchlimit list techniques'); of several sets, the last gives the verdict.",
             rich_help_panel=o.SEARCH,
             show_default=False,
         ),
@@ -73,6 +73,7 @@ def find(
         [cyan]batchlimit find digits --epochs 20 --seeds 7 --out runs/digits[/cyan]
         [cyan]batchlimit find my_module:my_workload --batch-size 512,2048,8192 --budget 12[/cyan]
         [cyan]batchlimit find mnist --config search.toml baseline.lr=0.05 --jobs 4[/cyan]
+        [cyan]batchlimit find digits --techniques paper,modern[/cyan]  (both limits, side by side)
 
     A file holds the same names at its top level (seeds = 7, budget = 12, out = "runs/digits") and, if need be, a
     \\[baseline] table with the fields of the baseline recipe to change. Order: defaults, file, flags, key=value.
@@ -104,27 +105,28 @@ def find(
 
     message = f"Finished trials are in {where.shown}; the same command goes on from there"
     with SearchProgress(judged=True, quiet=quiet) as progress, resumable(message):
-        finding, page = _search(workload, layers, run_options, where, progress)
+        finding, beside, page = _search(workload, layers, run_options, where, progress)
     from batchlimit.cli.conclusion import as_object, conclude
 
     if as_json:
-        print(as_object(finding, ledger=where.shown, report=page))
+        print(as_object(finding, beside, ledger=where.shown, report=page))
     else:
-        conclude(finding, ledger=where.shown, report=page)
+        conclude(finding, beside, ledger=where.shown, report=page)
     if finding.problem:
         raise typer.Exit(RUN_FAILED)
 
 
 def _search(
     workload: str, layers: Layers, run_options: o.RunOptions, where: Places, progress: SearchProgress
-) -> tuple[LimitFinding, Path]:
+) -> tuple[LimitFinding, tuple[LimitFinding, ...], Path]:
     """Check everything that can be checked, search, and write the report."""
     from batchlimit.tuning.question import FindSettings
 
     own_options(layers, "baseline")
+    sets = _technique_sets(layers)
     settings = layers.build(FindSettings, also=o.RunOptions.model_fields)
 
-    from batchlimit.api import find_limit
+    from batchlimit.api import find_limits, redraw_beside
     from batchlimit.ledger import Ledger
     from batchlimit.workloads.resolve import resolve
 
@@ -132,18 +134,31 @@ def _search(
     layers.check_changes("baseline", resolved.baseline, also=("batch_size",))
     progress.metric(resolved.metric)
     with writable(where.out):
-        finding = find_limit(
+        finding = find_limits(
             workload,
+            sets or (settings.techniques,),
             settings=settings,
             ledger=where.ledger,
             jobs=run_options.jobs,
             execution=o.execution(run_options),
+            on_begin=progress.begin if len(sets) > 1 else None,
             on_event=progress.event,
             on_finding=progress.finding,
-        )
+        )[-1]
     progress.finding(finding)
     progress.note("drawing the report")
     from batchlimit.reports.page import write_report
 
     with Ledger.open(where.ledger, create=False) as kept:
-        return finding, write_report(finding, kept.records(), where.out)
+        beside = () if finding.problem else redraw_beside(kept, finding.workload)
+        return finding, beside, write_report(finding, kept.records(), where.out, beside)
+
+
+def _technique_sets(layers: Layers) -> tuple[str, ...]:
+    """Return the technique sets where several are given ('paper,modern', or a list in a file), leaving the last."""
+    given = layers.data.get("techniques")
+    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
+        return ()
+    layers.data["techniques"] = names[-1]
+    return tuple(dict.fromkeys(names))

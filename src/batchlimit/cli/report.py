@@ -30,7 +30,7 @@ def report(
         [cyan]batchlimit report digits[/cyan]  (from ./batchlimit-digits/ledger.db)
         [cyan]batchlimit report --ledger batchlimit-digits/ledger.db --out elsewhere[/cyan]
     """
-    from batchlimit.api import redraw
+    from batchlimit.api import redraw, redraw_beside
     from batchlimit.cli.conclusion import as_object, conclude
     from batchlimit.ledger import Ledger
     from batchlimit.reports.folder import check_writable
@@ -41,11 +41,12 @@ def report(
     with Ledger.open(where.ledger, create=False) as kept:
         name = _asked(workload, kept, where.shown)
         finding = redraw(kept, name)
-        page = write_report(finding, kept.records(), where.out)
+        beside = () if finding.problem else redraw_beside(kept, name)
+        page = write_report(finding, kept.records(), where.out, beside)
     if as_json:
-        print(as_object(finding, ledger=where.shown, report=page))
+        print(as_object(finding, beside, ledger=where.shown, report=page))
     else:
-        conclude(finding, ledger=where.shown, report=page)
+        conclude(finding, beside, ledger=where.shown, report=page)
     if finding.problem:
         raise typer.Exit(RUN_FAILED)
 

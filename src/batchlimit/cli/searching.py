@@ -55,6 +55,16 @@ class SearchProgress:
         with self._lock:
             self._board.percent, self._board.direction = metric.percent, metric.direction
 
+    def begin(self, techniques: str) -> None:
+        """Start over, for the search with another technique set."""
+        with self._lock:
+            last, self._ended = self._board, None
+            self._board = Board(percent=last.percent, direction=last.direction, note=f"'{techniques}' techniques")
+        if self._live is None:
+            if last.stages:
+                self._say(last.line(last.stages[-1]))
+            self._say(f"With the '{techniques}' techniques:")
+
     def note(self, text: str) -> None:
         """Show what goes on besides trials."""
         with self._lock:

@@ -18,6 +18,7 @@ from batchlimit.reports import quantities, tables, verdict
 from batchlimit.reports.embedding import chart_library, data_uri, embedded_json, integrity
 from batchlimit.reports.export import FORMATS, export
 from batchlimit.reports.figures import cost, heat_maps, learning_curves, regime_map, regimes
+from batchlimit.reports.figures.beside import spoken_beside
 from batchlimit.reports.figures.figure import Figure, config
 from batchlimit.reports.folder import check_writable, write_atomically
 from batchlimit.reports.palette import DARK, LIGHT
@@ -38,8 +39,12 @@ class ShownFigure:
     wide: bool
 
 
-def write_report(finding: LimitFinding, records: Sequence[TrialRecord], folder: str | Path) -> Path:
+def write_report(
+    finding: LimitFinding, records: Sequence[TrialRecord], folder: str | Path, beside: Sequence[LimitFinding] = ()
+) -> Path:
     """Write `report.html` and `figures/*.{svg,png,pdf,csv}` to `folder`; return the path of the page.
+
+    `beside` are findings of the same question with other technique sets: their limits are shown beside this one's.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -48,20 +53,22 @@ def write_report(finding: LimitFinding, records: Sequence[TrialRecord], folder: 
     check_writable(folder / FIGURES)
     specs: dict[str, Any] = {}
     shown = {
-        name: _shown(finding, figure, folder / FIGURES, specs) if figure is not None else None
-        for name, figure in _figures(finding, records).items()
+        name: _shown(finding, figure, folder / FIGURES, specs, beside) if figure is not None else None
+        for name, figure in _figures(finding, records, beside).items()
     }
-    page = _render(finding, records, shown, specs)
+    page = _render(finding, records, shown, specs, beside)
     write_atomically(folder / PAGE, page)
     return folder / PAGE
 
 
-def _figures(finding: LimitFinding, records: Sequence[TrialRecord]) -> dict[str, Figure | None]:
+def _figures(
+    finding: LimitFinding, records: Sequence[TrialRecord], beside: Sequence[LimitFinding]
+) -> dict[str, Figure | None]:
     best, every = heat_maps.draw(finding, only_best=True), heat_maps.draw(finding)
     if best is not None and every is not None and len(best.panels) == len(every.panels):
         best = None
     return {
-        "regime_map": regime_map.draw(finding) if finding.by_batch_size or finding.full else None,
+        "regime_map": regime_map.draw(finding, beside) if finding.by_batch_size or finding.full else None,
         "tuning_best": best,
         "tuning": every,
         "learning_curves": learning_curves.draw(finding, records),
@@ -69,7 +76,9 @@ def _figures(finding: LimitFinding, records: Sequence[TrialRecord]) -> dict[str,
     }
 
 
-def _shown(finding: LimitFinding, figure: Figure, folder: Path, specs: dict[str, Any]) -> ShownFigure:
+def _shown(
+    finding: LimitFinding, figure: Figure, folder: Path, specs: dict[str, Any], beside: Sequence[LimitFinding]
+) -> ShownFigure:
     picture = data_uri(export(figure, folder))
     keys = []
     for place, spec in enumerate(figure.panel_specs):
@@ -77,8 +86,12 @@ def _shown(finding: LimitFinding, figure: Figure, folder: Path, specs: dict[str,
         specs[keys[-1]] = spec
     wide = figure.panel_specs[0].get("width") == "container"
     links = tuple((kind.upper(), f"{FIGURES}/{figure.name}.{kind}") for kind in FORMATS)
-    spoken = regimes.spoken(finding) if figure.name == "regime-map" else f"{figure.title} {figure.caption}"
+    spoken = _spoken_map(finding, beside) if figure.name == "regime-map" else f"{figure.title} {figure.caption}"
     return ShownFigure(figure, picture, tuple(keys), links, spoken, wide)
+
+
+def _spoken_map(finding: LimitFinding, beside: Sequence[LimitFinding]) -> str:
+    return regimes.spoken(finding) + spoken_beside(finding, beside)
 
 
 @functools.cache
@@ -100,7 +113,11 @@ def _source(name: str) -> str:
 
 
 def _render(
-    finding: LimitFinding, records: Sequence[TrialRecord], shown: dict[str, ShownFigure | None], specs: dict[str, Any]
+    finding: LimitFinding,
+    records: Sequence[TrialRecord],
+    shown: dict[str, ShownFigure | None],
+    specs: dict[str, Any],
+    beside: Sequence[LimitFinding],
 ) -> str:
     percent = quantities.is_percent(finding)
     scripts = [chart_library(), _source("report.js")]
@@ -114,11 +131,12 @@ def _render(
             rests_on=verdict.rests_on(finding),
             cards=cards(finding),
             shown=shown,
+            sets=tables.set_rows(finding, beside),
             sizes=tables.size_rows(finding),
             blocks=tables.recipe_blocks(finding),
             devices=tables.device_rows(finding),
             environment=tables.environment_rows(finding, records),
-            command=reproduce_command(finding),
+            command=reproduce_command(finding, beside),
             estimate=lambda known: _unbroken(quantities.estimate_text(known, percent=percent)),
             metric=functools.partial(quantities.metric_text, percent=percent, digits=2),
             count=quantities.count,
@@ -174,12 +192,13 @@ def cards(finding: LimitFinding) -> list[tuple[str, str, str]]:
     return shown
 
 
-def reproduce_command(finding: LimitFinding) -> str:
+def reproduce_command(finding: LimitFinding, beside: Sequence[LimitFinding] = ()) -> str:
     """Return the command that asks the same question again (its trials are found in the ledger, where it is kept)."""
     words = ["batchlimit", "find", finding.workload, "--epochs", finding.training_budget.removesuffix(" epochs")]
     words += ["--budget", str(finding.budget), "--seeds", str(finding.seeds[0])]
     words += ["--tuner", finding.tuner] if finding.tuner != "grid" else []
-    words += ["--techniques", finding.techniques] if finding.techniques != "modern" else []
+    sets = ",".join(found.techniques for found in (*beside, finding))
+    words += ["--techniques", sets] if sets != "modern" else []
     words += ["--exhaustive"] if finding.search == "exhaustive" else []
     words += ["--paper-protocol"] if finding.protocol == "paper" else []
     return shlex.join(words)

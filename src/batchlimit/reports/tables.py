@@ -9,7 +9,7 @@ from batchlimit.config import Recipe, TrialConfig
 from batchlimit.findings import Decision, Estimate, LimitFinding
 from batchlimit.records import TrialRecord
 from batchlimit.reports.recipe_toml import trial_toml
-from batchlimit.reports.verdict import all_sizes, reached_by
+from batchlimit.reports.verdict import all_sizes, limit_text, reached_by
 
 PER_DEVICE_BATCHES = (8, 16, 32, 64, 128)
 
@@ -29,6 +29,24 @@ class SizeRow:
     best_decision: Decision | None
     best_diverged: int
     tried: int
+    trials: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """One technique set: its limits as text, its best recipe at the full batch (None: nothing measured), its cost.
+
+    `trials` counts those that another set asked for as well.
+    """
+
+    techniques: str
+    linear: str
+    best: str
+    full_name: str | None
+    full: Estimate | None
+    full_decision: Decision | None
+    recipes: tuple[str, ...]
     trials: int
     samples: int
 
@@ -74,6 +92,27 @@ def size_rows(finding: LimitFinding) -> list[SizeRow]:
                 tried=len(size.tried),
                 trials=size.trials,
                 samples=size.samples,
+            )
+        )
+    return rows
+
+
+def set_rows(finding: LimitFinding, beside: Sequence[LimitFinding]) -> list[SetRow]:
+    """Return one row for each technique set, that of the verdict last; none where there is nothing beside it."""
+    rows = []
+    for found in (*beside, finding) if beside else ():
+        full = reached_by(found.full) if found.full is not None else None
+        rows.append(
+            SetRow(
+                techniques=found.techniques,
+                linear=limit_text(found.small_up_to),
+                best=limit_text(found.large_up_to),
+                full_name=full.name if full else None,
+                full=full.metric if full else None,
+                full_decision=full.decision if full else None,
+                recipes=found.recipes,
+                trials=found.cost.trials,
+                samples=found.cost.samples,
             )
         )
     return rows

@@ -100,6 +100,14 @@ def _sizes(sizes: tuple[int, ...]) -> str:
     return listed([count(size) for size in sizes])
 
 
+def limit_text(boundary: Boundary) -> str:
+    """Return the limit as one number, or why there is none; with what is undecided above it."""
+    if boundary.value is None:
+        return "undecided" if boundary.undecided else "none"
+    above = [count(size) for size in boundary.undecided if size > boundary.value]
+    return f"{count(boundary.value)} (undecided: {listed(above)})" if above else count(boundary.value)
+
+
 def boundary_text(boundary: Boundary, *, end: int) -> str:
     """Return where a boundary lies: '64 holds, 128 does not'; `end` is the full batch. States what is undecided."""
     if boundary.value is None:

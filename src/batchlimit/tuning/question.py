@@ -77,6 +77,17 @@ class Question(Frozen):
     techniques: str
     settings: FindSettings
 
+    def differs_in_techniques_alone(self, other: Question) -> bool:
+        """Say whether the two differ in their technique set and recipes, and in nothing else."""
+        rest = {"techniques", "candidates", "settings"}
+        own = {"techniques", "recipes"}
+        return (
+            self.techniques != other.techniques
+            and self.candidates != other.candidates
+            and self.model_dump(exclude=rest) == other.model_dump(exclude=rest)
+            and self.settings.model_dump(exclude=own) == other.settings.model_dump(exclude=own)
+        )
+
 
 def ladder(smallest: int, largest: int, resolution: float) -> tuple[int, ...]:
     """Return the batch sizes above `smallest` that a search considers: spaced by `resolution`, ending at `largest`.

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import altair as alt
 
 from batchlimit.findings import LimitFinding
+from batchlimit.reports.figures.beside import (
+    Reach,
+    apart,
+    beside_label,
+    beside_points,
+    caption,
+    reach_rows,
+    reaches,
+    strip_height,
+)
 from batchlimit.reports.figures.figure import Cell, Figure, Row, data, tick_label
 from batchlimit.reports.figures.regimes import (
     BASELINE_SERIES,
     BEST_SERIES,
     LINEAR_SERIES,
     Frame,
+    Label,
     bands,
     drawn_points,
     frame,
@@ -33,20 +46,29 @@ _APART = 3
 _TWICE = (BEST_SERIES, LINEAR_SERIES)
 _LINE = 14
 _LABEL_WIDTH = 170
+_CROSS = "M-.5,-.5L.5,.5M.5,-.5L-.5,.5"
 
 
-def draw(finding: LimitFinding) -> Figure:
-    """Return the regime map of a finding."""
+def draw(finding: LimitFinding, beside: Sequence[LimitFinding] = ()) -> Figure:
+    """Return the regime map of a finding; `beside` are those of the same question with other technique sets."""
     rows = points(finding)
-    box = frame(finding, rows)
+    others = [beside_points(other) for other in beside]
+    box = frame(finding, [*rows, *itertools.chain(*others)])
     drawn = drawn_points(finding, rows, box)
-    sizes = {int(row["batch_size"] or 1) for row in rows} | {finding.dataset_size}
-    axes = Axes(finding, tuple(sorted(sizes)), box)
+    grey = [drawn_points(finding, other, box) for other in others]
+    sizes = {int(row["batch_size"] or 1) for row in (*rows, *itertools.chain(*others))} | {finding.dataset_size}
+    axes = Axes(finding, tuple(sorted(sizes)), box, strip_height(len(beside) + 1))
+    named = labels(finding, drawn, first=finding.techniques if beside else "best")
+    for line in grey:
+        name = beside_label(line, drawn, named, box, _HEIGHT)
+        named += [name] if name is not None else []
     layers: list[alt.Chart] = [*_band_layers(bands(finding, box), axes), *_reference_layers(axes)]
-    layers += [*_series_layers(drawn, axes), *_label_layers(drawn, axes)]
+    layers += [*_reach_layers(reaches(finding, beside), axes), *_beside_layers(grey, drawn, axes)]
+    layers += [*_series_layers(drawn, axes), *_label_layers(named, axes)]
     chart = alt.layer(*layers).properties(
-        width="container", height=_HEIGHT, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
+        width="container", height=axes.height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
     )
+    own = [{**row, "techniques": finding.techniques} for row in drawn] if beside else drawn
     return Figure(
         name="regime-map",
         title=f"How large can the batch of {finding.workload} be?",
@@ -54,9 +76,15 @@ def draw(finding: LimitFinding) -> Figure:
             "Mean over seeds with its 95 % confidence interval. Squares: the baseline's solver with its LR scaled "
             "linearly; circles: the best recipe found, coloured by recipe. Shaded: what the regimes are known to "
             "cover; between the shades lies a boundary that no tried size settles. Triangles are off the axis, with "
-            "their value; crosses diverged."
+            "their value; crosses diverged." + caption(beside)
         ),
-        rows=tuple({key: value for key, value in row.items() if key not in ("y", "y_low", "y_high")} for row in drawn),
+        rows=(
+            *(
+                {key: value for key, value in row.items() if key not in ("y", "y_low", "y_high")}
+                for row in (*own, *itertools.chain(*grey))
+            ),
+            *reach_rows(finding, beside),
+        ),
         panels=(chart,),
         least_width=box.least_width,
     )
@@ -64,11 +92,26 @@ def draw(finding: LimitFinding) -> Figure:
 
 @dataclass(frozen=True)
 class Axes:
-    """The two channels that all layers share, on any field."""
+    """The two channels that all layers share, on any field; `strip` pixels at the better edge are kept free."""
 
     finding: LimitFinding
     sizes: tuple[int, ...]
     box: Frame
+    strip: int = 0
+
+    @property
+    def height(self) -> int:
+        """The pixels of the plot, the strip included."""
+        return _HEIGHT + self.strip
+
+    @property
+    def up(self) -> bool:
+        """Whether more is better: the better edge is then the top."""
+        return self.finding.metric_direction == "up"
+
+    def from_edge(self, pixels: int) -> int:
+        """Return the place `pixels` from the better edge."""
+        return pixels if self.up else self.height - pixels
 
     def x(self, field: str = "batch_size") -> alt.X:
         """Return the batch sizes on a logarithmic axis with the real sizes as labels and the full batch named."""
@@ -93,9 +136,10 @@ class Axes:
         axis = alt.Axis(
             labelExpr=tick_label(is_percent(self.finding)), tickCount=6, title=f"test {self.finding.metric_name}"
         )
-        return alt.Y(
-            f"{field}:Q", scale=alt.Scale(domain=[self.box.bottom, self.box.top], nice=False, zero=False), axis=axis
-        )
+        scale = alt.Scale(domain=[self.box.bottom, self.box.top], nice=False, zero=False)
+        if self.strip:
+            scale["range"] = [self.height, self.strip] if self.up else [_HEIGHT, 0]
+        return alt.Y(f"{field}:Q", scale=scale, axis=axis)
 
 
 def _band_layers(rows: list[Row], axes: Axes) -> list[alt.Chart]:
@@ -103,12 +147,11 @@ def _band_layers(rows: list[Row], axes: Axes) -> list[alt.Chart]:
     base = alt.Chart(data(rows))
     shade = base.mark_rect(opacity=0.11).encode(x=axes.x("start"), x2="end:Q", color=tint)
     # The edge where metrics are good is free of crosses and triangles: labels go there.
-    up = axes.finding.metric_direction == "up"
-    edge = alt.value(6) if up else alt.value(_HEIGHT - 6)
+    edge = alt.value(axes.from_edge(6))
     layers = [shade]
     for named, style in ((rows, "ink"), (gaps(rows, axes.finding.large_up_to.value), "muted")):
         mark = alt.Chart(data(named)).mark_text(
-            style=style, baseline="top" if up else "bottom", fontWeight="bold", fontSize=14
+            style=style, baseline="top" if axes.up else "bottom", fontWeight="bold", fontSize=14
         )
         layers.append(mark.encode(x=axes.x("middle"), y=edge, text="regime:N"))
     return layers if rows else []
@@ -130,8 +173,52 @@ def _reference_layers(axes: Axes) -> list[alt.Chart]:
     return layers
 
 
-def _series_layers(drawn: list[Row], axes: Axes) -> list[alt.Chart]:
-    tooltip = [
+def _reach_layers(found: list[Reach], axes: Axes) -> list[alt.Chart]:
+    """Draw a bar from the left edge to each set's B_H, its words above it, and a thin line from there to the axis."""
+    layers = []
+    for reach in found:
+        style = "ink" if reach.own else "muted"
+        lower, upper = sorted((axes.from_edge(reach.text_y), axes.from_edge(reach.bar_y)))
+        if reach.batch_size is not None:
+            row: Row = {"batch_size": reach.batch_size, "start": axes.box.left}
+            base = alt.Chart(data([row])).encode(x=axes.x())
+            far = axes.height if axes.up else 0
+            thin = base.mark_rule(style=f"{style}-line", strokeWidth=1, opacity=0.55, strokeDash=[3, 3])
+            layers.append(thin.encode(y=alt.value(upper), y2=alt.value(far)))
+            bar = base.mark_rule(style=f"{style}-line", strokeWidth=3)
+            layers.append(bar.encode(x=axes.x("start"), x2="batch_size:Q", y=alt.value(upper)))
+            end = base.mark_rule(style=f"{style}-line", strokeWidth=3)
+            layers.append(end.encode(y=alt.value(upper - 6), y2=alt.value(upper + 6)))
+        words = alt.Chart(data([{"x": axes.box.left, "text": reach.text}]))
+        text = words.mark_text(style=style, align="left", baseline="middle", dx=6, fontSize=12, limit=330)
+        layers.append(text.encode(x=axes.x("x"), y=alt.value(lower), text="text:N"))
+    return layers
+
+
+def _beside_layers(grey: list[list[Row]], drawn: list[Row], axes: Axes) -> list[alt.Chart]:
+    """Draw the other sets' best recipes as thin lines and rings, under everything of the verdict's own."""
+    layers = []
+    for line in grey:
+        start = [row for row in drawn if row["series"] == BASELINE_SERIES]
+        base = alt.Chart(data(joined([*start, *line]))).encode(x=axes.x(), y=axes.y())
+        layers.append(base.mark_line(style="muted-line", strokeWidth=1.3, strokeDash=[2, 2], opacity=0.9))
+        own = apart(line, drawn)
+        spans = alt.Chart(data([row for row in own if row["y_low"] is not None and row["y_high"] is not None]))
+        rule = spans.mark_rule(style="muted-line", strokeWidth=1.2)
+        layers.append(rule.encode(x=axes.x(), y=axes.y("y_low"), y2="y_high:Q"))
+        worse = "triangle-down" if axes.up else "triangle-up"
+        for place, shape in (("measured", "circle"), ("beyond", worse), ("diverged", _CROSS)):
+            marked = alt.Chart(data([row for row in own if row["place"] == place]))
+            ring = marked.mark_point(style="muted-line", shape=shape, size=70, strokeWidth=1.6, filled=False, opacity=1)
+            shift = 0 if place == "measured" else 2 * _APART + 8
+            layers.append(
+                ring.encode(x=axes.x(), y=axes.y(), xOffset=alt.value(shift), tooltip=[*_tooltip(), "techniques:N"])
+            )
+    return layers
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    return [
         alt.Tooltip("batch_size:Q", format=",d", title="batch size"),
         alt.Tooltip("series:N"),
         alt.Tooltip("recipe:N"),
@@ -142,6 +229,10 @@ def _series_layers(drawn: list[Row], axes: Axes) -> list[alt.Chart]:
         alt.Tooltip("diverged:Q"),
         alt.Tooltip("decision:N"),
     ]
+
+
+def _series_layers(drawn: list[Row], axes: Axes) -> list[alt.Chart]:
+    tooltip = _tooltip()
     layers = []
     for series in (LINEAR_SERIES, BEST_SERIES):
         line = [row for row in drawn if row["series"] == series or starts(row, series, drawn)]
@@ -172,10 +263,10 @@ def _offset(row: Row, shared: set[Cell]) -> int:
 
 
 def _marks(rows: list[Row], place: str, offset: int, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:
-    worse = "triangle-down" if axes.finding.metric_direction == "up" else "triangle-up"
+    worse = "triangle-down" if axes.up else "triangle-up"
     shaped = []
     for row in rows:
-        shape = {"beyond": worse, "diverged": "M-.5,-.5L.5,.5M.5,-.5L-.5,.5"}.get(place)
+        shape = {"beyond": worse, "diverged": _CROSS}.get(place)
         own = {LINEAR_SERIES: "square", BASELINE_SERIES: "diamond"}.get(str(row["series"]), "circle")
         size = 150 if row["series"] == LINEAR_SERIES else 80
         shaped.append({**row, "shape": shape or own, "size": 130 if shape else size})
@@ -191,13 +282,13 @@ def _marks(rows: list[Row], place: str, offset: int, axes: Axes, tooltip: list[a
     return marks
 
 
-def _label_layers(drawn: list[Row], axes: Axes) -> list[alt.Chart]:
+def _label_layers(named: list[Label], axes: Axes) -> list[alt.Chart]:
     layers = []
-    for label in labels(axes.finding, drawn):
+    for label in named:
         base = alt.Chart(data([dataclasses.asdict(label)]))
         # Vega hangs further lines below the first: move up by as many, where the label stands above its point.
         rise = _LINE * label.text.count("\n") if label.dy < 0 else 0
-        for style in ("halo", "ink"):
+        for style in ("halo", label.style):
             mark = base.mark_text(
                 style=style,
                 align=label.align,
@@ -208,5 +299,7 @@ def _label_layers(drawn: list[Row], axes: Axes) -> list[alt.Chart]:
                 lineHeight=_LINE,
                 limit=_LABEL_WIDTH,
             ).encode(x=axes.x(), y=axes.y(), text="text:N")
-            layers.append(mark.encode(color=alt.Color("tint:N", scale=None)) if style == "ink" and label.tint else mark)
+            layers.append(
+                mark.encode(color=alt.Color("tint:N", scale=None)) if style != "halo" and label.tint else mark
+            )
     return layers

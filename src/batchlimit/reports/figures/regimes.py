@@ -22,7 +22,7 @@ BASELINE_SERIES = "baseline"
 # edge with its value, so that the half per cent that decides stays visible.
 _SHOWN_LOSSES = 20.0
 # About the pixels of a factor of two on a phone, and of a letter.
-_OCTAVE, _LETTER = 36, 6.5
+_OCTAVE, LETTER = 36, 6.5
 _LEFT_PAD, _RIGHT_PAD = 2**1.2, 2**0.6
 
 
@@ -193,7 +193,7 @@ def tint(row: Row) -> str:
 
 @dataclass(frozen=True)
 class Label:
-    """A direct label at a point: its text (lines), colour ('' for the page's ink), alignment and offset in pixels."""
+    """A direct label at a point: its text (lines), colour ('' for that of `style`), alignment and offset in pixels."""
 
     batch_size: float
     y: float
@@ -202,10 +202,14 @@ class Label:
     align: Align
     dx: int
     dy: int
+    style: str = "ink"
 
 
-def labels(finding: LimitFinding, drawn: list[Row]) -> list[Label]:
-    """Return the direct labels: each series by name once, a best recipe where it changes, notes on single points."""
+def labels(finding: LimitFinding, drawn: list[Row], first: str = "best") -> list[Label]:
+    """Return the direct labels: each series by name once, a best recipe where it changes, notes on single points.
+
+    `first` is the word before the first best recipe.
+    """
     better = -1 if finding.metric_direction == "up" else 1
     placed = [
         _label(row, BASELINE_SERIES, "", "center", 0, 18 * better) for row in drawn if row["series"] == BASELINE_SERIES
@@ -219,7 +223,7 @@ def labels(finding: LimitFinding, drawn: list[Row]) -> list[Label]:
             continue
         recipe = str(row["recipe"])
         if recipe not in (before, LINEAR_SERIES):
-            text = f"best: {recipe}" if before in ("", LINEAR_SERIES) else recipe
+            text = f"{first}: {recipe}" if before in ("", LINEAR_SERIES) else recipe
             named.append(_label(row, text, tint(row), "center", 0, 18 * better))
         before = recipe
         told = any(label.text == row["note"] and label.batch_size == row["batch_size"] for label in placed)
@@ -236,7 +240,7 @@ def _staggered(named: list[Label], better: int) -> list[Label]:
         before = placed[-1] if placed else None
         if before is not None and before.dy == 18 * better:
             apart = math.log2(label.batch_size / before.batch_size) * _OCTAVE
-            if apart < _LETTER * (min(len(before.text), 28) + min(len(label.text), 28)) / 2:
+            if apart < LETTER * (min(len(before.text), 28) + min(len(label.text), 28)) / 2:
                 label = replace(label, dy=32 * better)
         placed.append(label)
     return placed
@@ -273,7 +277,7 @@ def _linear_labels(line: list[Row], better: int) -> list[Label]:
 def _crowded(before: Row, note: Label) -> bool:
     """Say whether a note would reach the one of the point before on a phone."""
     apart = math.log2(note.batch_size / int(before["batch_size"] or 1)) * _OCTAVE
-    width = _LETTER * max(len(line) for line in note.text.split("\n"))
+    width = LETTER * max(len(line) for line in note.text.split("\n"))
     return apart < (width if note.align == "right" else width / 2 - 9)
 
 
