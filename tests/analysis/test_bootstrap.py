@@ -1,0 +1,153 @@
+"""Intervals and tests over seeds against brute force and known coverage."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from batchlimit.analysis.bootstrap import difference_interval, holm, mean_interval, paired_test
+from batchlimit.errors import InputError
+
+FINITE = st.floats(-1e3, 1e3, allow_nan=False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(values=st.lists(FINITE, min_size=2, max_size=12))
+def test_an_interval_holds_its_mean_and_lies_within_the_values(values):
+    found = mean_interval(values, resamples=300)
+    rounding = 1e-9 * (1 + max(map(abs, values)))
+    assert found.mean == pytest.approx(np.mean(values), rel=1e-9, abs=rounding)
+    assert min(values) - rounding <= found.low <= found.high <= max(values) + rounding
+    assert found.n == len(values)
+    assert found == mean_interval(values, resamples=300)
+
+
+def test_few_values_have_no_interval():
+    assert mean_interval([]).mean is None
+    assert mean_interval([]).n == 0
+    one = mean_interval([0.5])
+    assert (one.mean, one.low, one.high, one.n) == (0.5, None, None, 1)
+    same = mean_interval([0.5, 0.5, 0.5])
+    assert (same.low, same.high) == (0.5, 0.5)
+
+
+def test_percentiles_are_those_of_all_resamples():
+    values = [0.0, 1.0, 5.0, 2.0]
+    every = [np.mean(one) for one in itertools.product(values, repeat=4)]
+    found = mean_interval(values, method="percentile", resamples=20_000, confidence=0.9)
+    # Means of four whole numbers lie 0.25 apart.
+    assert found.low == pytest.approx(np.quantile(every, 0.05), abs=0.26)
+    assert found.high == pytest.approx(np.quantile(every, 0.95), abs=0.26)
+
+
+@pytest.mark.parametrize(("n", "least", "most"), [(5, 0.78, 0.90), (20, 0.88, 0.98)])
+def test_coverage_is_what_the_description_says(n, least, most):
+    generator = np.random.default_rng(0)
+    held = 0
+    for trial in range(300):
+        found = mean_interval(generator.normal(size=n).tolist(), resamples=400, seed=trial)
+        held += found.low <= 0 <= found.high
+    assert least <= held / 300 <= most
+
+
+def test_a_skewed_sample_has_a_skewed_interval():
+    values = np.random.default_rng(0).exponential(size=30).tolist()
+    found, plain = mean_interval(values), mean_interval(values, method="percentile")
+    assert found.high - found.mean > found.mean - found.low
+    assert found.high > plain.high
+
+
+def test_differences_of_independent_samples():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(1.0, 1.0, 40), generator.normal(0.0, 1.0, 25)
+    found = difference_interval(first.tolist(), second.tolist())
+    assert found.mean == pytest.approx(first.mean() - second.mean())
+    welch = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    assert found.low == pytest.approx(welch.low, abs=0.08)
+    assert found.high == pytest.approx(welch.high, abs=0.08)
+    assert found.n == 25
+    back = difference_interval(second.tolist(), first.tolist())
+    assert back.mean == pytest.approx(-found.mean)
+    assert back.low == pytest.approx(-found.high, abs=0.05)
+    assert difference_interval([1.0], [1.0, 2.0]).low is None
+    assert difference_interval([], [1.0]).mean is None
+    flat = difference_interval([2.0, 2.0], [1.0, 1.0])
+    assert (flat.low, flat.mean, flat.high) == (1.0, 1.0, 1.0)
+
+
+def test_a_permutation_test_turns_every_sign():
+    generator = np.random.default_rng(0)
+    gaps = generator.normal(0.4, 1.0, 8)
+    means = [np.mean(gaps * signs) for signs in itertools.product((1, -1), repeat=8)]
+    # Two-sided as scipy has it: twice the smaller tail.
+    tail = min(np.mean(np.array(means) >= gaps.mean() - 1e-12), np.mean(np.array(means) <= gaps.mean() + 1e-12))
+    found = paired_test(dict(enumerate(gaps)), dict.fromkeys(range(8), 0.0))
+    assert found.p_value == pytest.approx(min(1.0, 2 * tail))
+    assert found.difference.mean == pytest.approx(gaps.mean())
+    assert (found.n, found.wins, found.ties) == (8, int((gaps > 0).sum()), 0)
+
+
+def test_pairs_are_made_by_seed():
+    first = {0: 1.0, 1: 5.0, 2: 3.0, 7: 100.0}
+    second = {2: 2.0, 1: 4.0, 0: 0.0, 9: -100.0}
+    found = paired_test(first, second)
+    assert (found.n, found.wins, found.difference.mean) == (3, 3, 1.0)
+    assert paired_test({0: 1.0}, {1: 1.0}).p_value is None
+    alike = paired_test({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}, test="wilcoxon")
+    assert (alike.p_value, alike.ties, alike.test) == (1.0, 2, "wilcoxon")
+
+
+@pytest.mark.parametrize("test", ["permutation", "wilcoxon"])
+def test_false_alarms_are_rare_and_real_differences_seen(test):
+    generator = np.random.default_rng(1)
+    alarms = seen = 0
+    for _ in range(200):
+        base, noise = generator.normal(size=(2, 10))
+        first = dict(enumerate(base + 0.5 * noise))
+        alarms += paired_test(first, dict(enumerate(base)), test=test, resamples=1024).p_value < 0.05
+        seen += paired_test(first, dict(enumerate(base - 0.7)), test=test, resamples=1024).p_value < 0.05
+    assert alarms / 200 < 0.10
+    assert seen / 200 > 0.8
+
+
+def test_the_smallest_p_value_is_that_of_all_signs():
+    for n, least in ((5, 2 / 32), (6, 2 / 64)):
+        found = paired_test({s: 1.0 + 0.01 * s for s in range(n)}, dict.fromkeys(range(n), 0.0))
+        assert found.p_value == pytest.approx(least)
+
+
+@settings(max_examples=50, deadline=None)
+@given(p_values=st.lists(st.floats(0, 1), max_size=8))
+def test_holm_rejects_what_its_procedure_rejects(p_values):
+    corrected = holm(p_values)
+    m = len(p_values)
+    assert all(raw <= after <= 1.0 for raw, after in zip(p_values, corrected, strict=True))
+    assert max(corrected, default=0.0) >= min(1.0, m * min(p_values, default=0.0))
+    order = sorted(range(m), key=lambda index: p_values[index])
+    assert [corrected[index] for index in order] == sorted(corrected)
+    # The step-down procedure itself: rejected at 5 % until the first that is not.
+    rejected = set()
+    for rank, index in enumerate(order):
+        if p_values[index] * (m - rank) > 0.05:
+            break
+        rejected.add(index)
+    assert {index for index, after in enumerate(corrected) if after <= 0.05} == rejected
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx((0.03, 0.06, 0.06))
+    assert holm([]) == ()
+
+
+def test_what_is_not_finite_or_not_known_is_refused():
+    with pytest.raises(InputError, match="not finite"):
+        mean_interval([1.0, float("nan")])
+    with pytest.raises(InputError, match="Did you mean 'percentile'"):
+        mean_interval([1.0, 2.0], method="percentiles")
+    with pytest.raises(InputError, match="Did you mean 'wilcoxon'"):
+        paired_test({0: 1.0}, {0: 1.0}, test="wilcoxn")
