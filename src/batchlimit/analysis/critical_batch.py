@@ -17,13 +17,13 @@ from batchlimit.records import TrialRecord
 Numbers = npt.NDArray[np.float64]
 
 _RESAMPLES = 4999
-_NEIGHBOURS = 4
+_NEIGHBOURS = 2
 
 
 class NoiseCurve(Finding):
     """What the probe 'gradient-noise' saw along one training of `steps` updates at `batch_size`.
 
-    One number for each look: the weight update, the estimates of |G|^2 (at times negative) and of tr(Sigma).
+    One number for each look: the weight update, the estimates of |G|^2 (at times negative) and of tr(Sigma) (above 0).
     """
 
     batch_size: int
@@ -74,15 +74,16 @@ def critical_batch(
 ) -> CriticalBatch:
     """Return the critical batch size of the trainings `curves`: the mean of tr(Sigma) / |G|^2 by progress.
 
-    With batch size B an update makes |G|^2 / (|G|^2 + tr(Sigma) / B) of the progress that the true gradient would
-    make. The noise scale at each moment counts by the progress made then, so that steps(B) = S (1 + B_crit / B) of a
-    training as a whole, S being the steps without noise:
+    With batch size B an update makes 1 / (1 + noise scale / B) of the progress that the true gradient would make. The
+    noise scale at each moment counts by the progress made then, so that steps(B) = S (1 + B_crit / B) of a training as
+    a whole, S being the steps without noise. With x = |G|^2 / tr(Sigma), the inverse of the noise scale,
 
-        B_crit = sum_t w_t tr(Sigma)_t / P_t  over  sum_t w_t |G|^2_t / P_t,   P_t = |G|^2_t + tr(Sigma)_t / B
+        B_crit = sum_t w_t / (1/B + y_t)  over  sum_t w_t x_t / (1/B + y_t)
 
-    with w_t the updates nearest to look t. Several trainings add their sums. No look is divided by its own estimates
-    (P_t is the mean over the 4 looks on either side), so noisy and negative ones do not bias the answer. At B_crit a
-    training needs twice the fewest steps and twice the fewest examples; it is no limit of accuracy.
+    where w_t are the updates nearest to look t and y_t is the mean of x over the two looks on either side. Several
+    trainings add their sums. No look is divided by its own x, so noisy and negative ones do not bias the answer as long
+    as B is not far below it. At B_crit a training needs twice the fewest steps and twice the fewest examples; it is no
+    limit of accuracy.
 
     Raises:
         InputError: no curve, or a confidence outside (0, 1).
@@ -137,9 +138,9 @@ def look_weights(updates: Sequence[int], steps: int) -> list[float]:
 def _sums(curve: NoiseCurve) -> tuple[Numbers, Numbers]:
     """Return the terms of the numerator and of the denominator, one for each look."""
     weights = np.array(look_weights(curve.updates, curve.steps))
-    squared, variance = np.array(curve.gradient_sq), np.array(curve.variance)
-    power = _of_neighbours(squared + variance / curve.batch_size)
-    return weights * variance / power, weights * squared / power
+    inverse = np.array(curve.gradient_sq) / np.array(curve.variance)
+    smooth = _of_neighbours(inverse) + 1.0 / curve.batch_size
+    return weights / smooth, weights * inverse / smooth
 
 
 def _of_neighbours(values: Numbers) -> Numbers:
