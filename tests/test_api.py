@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -68,6 +69,99 @@ def test_the_limit_of_a_workload_of_ones_own(tmp_path: Path) -> None:
     assert {event.kind for event in events} == {"reused"}
     with Ledger.open(path, create=False) as ledger:
         assert batchlimit.redraw(ledger, "clouds") == finding
+
+
+BOTH = QUICK.model_copy(update={"recipes": None, "batch_sizes": (160,), "budget": 1, "max_seeds": 2})
+
+
+def test_two_sets_in_one_ledger_are_kept_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    begun: list[str] = []
+    events: list[Event] = []
+    paper, modern = batchlimit.find_limits(
+        CLOUDS, ("paper", "modern"), settings=BOTH, ledger=path, on_begin=begun.append, on_event=events.append
+    )
+    assert begun == [paper.techniques, modern.techniques] == ["paper", "modern"]
+    assert set(paper.recipes) < set(modern.recipes)
+    finished = [event.config.hash for event in events if event.kind == "finished"]
+    assert len(finished) == len(set(finished)), "a trial that both sets ask for is run once"
+    assert paper.baseline == modern.baseline
+    with Ledger.open(path, create=False) as ledger:
+        assert batchlimit.redraw(ledger, "clouds") == modern
+        assert batchlimit.redraw_beside(ledger, "clouds") == (paper,)
+    events.clear()
+    alone = batchlimit.find_limit(
+        CLOUDS, settings=BOTH.model_copy(update={"techniques": "paper"}), ledger=path, on_event=events.append
+    )
+    assert alone == paper
+    assert {event.kind for event in events} == {"reused"}
+    with Ledger.open(path, create=False) as ledger:
+        assert batchlimit.redraw(ledger, "clouds") == paper
+        assert batchlimit.redraw_beside(ledger, "clouds") == (modern,)
+
+
+def test_only_the_same_question_is_shown_beside(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    paper = BOTH.model_copy(update={"techniques": "paper"})
+    batchlimit.find_limit(CLOUDS, settings=BOTH, ledger=path)
+    for changes in ({"budget": 2}, {"baseline": {"lr": 0.2}}, {"epochs": "3 epochs"}, {"max_seeds": 3}):
+        batchlimit.find_limit(CLOUDS, settings=paper.updated(changes), ledger=path)
+        with Ledger.open(path, create=False) as ledger:
+            assert batchlimit.redraw_beside(ledger, "clouds") == ()
+    batchlimit.find_limit(CLOUDS, settings=paper, ledger=path)
+    with Ledger.open(path, create=False) as ledger:
+        assert [found.techniques for found in batchlimit.redraw_beside(ledger, "clouds")] == ["modern"]
+        assert batchlimit.redraw_beside(ledger, "another") == ()
+
+
+def test_a_search_that_was_interrupted_is_not_shown_beside(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+
+    def stop_at_modern(name: str) -> None:
+        if name == "modern":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batchlimit.find_limits(CLOUDS, ("paper", "modern"), settings=BOTH, ledger=path, on_begin=stop_at_modern)
+    batchlimit.find_limit(CLOUDS, settings=BOTH.model_copy(update={"techniques": "paper"}), ledger=path)
+    with Ledger.open(path, create=False) as ledger:
+        assert batchlimit.redraw(ledger, "clouds").techniques == "paper"
+        assert len(ledger.documents("question of a technique set")) == 2
+        assert batchlimit.redraw_beside(ledger, "clouds") == ()
+
+
+def test_a_ledger_with_one_question_a_workload_is_read_and_keeps_it(tmp_path: Path) -> None:
+    """Before there were sets side by side, a ledger held the last question of a workload and nothing else."""
+    path = tmp_path / "ledger.sqlite"
+    finding = batchlimit.find_limit(CLOUDS, settings=BOTH, ledger=path)
+    with Ledger.open(path, create=False) as ledger:
+        ledger.export_jsonl(tmp_path / "new.jsonl")
+    header, *records = (tmp_path / "new.jsonl").read_text().splitlines(keepends=True)
+    content = json.loads(header)
+    kept = [document for document in content["documents"] if document[0] != "question of a technique set"]
+    assert len(kept) == len(content["documents"]) - 1
+    (tmp_path / "old.jsonl").write_text(json.dumps({**content, "documents": kept}) + "\n" + "".join(records))
+    old = tmp_path / "old.sqlite"
+    with Ledger.open(old) as ledger:
+        ledger.import_jsonl(tmp_path / "old.jsonl")
+        assert batchlimit.redraw(ledger, "clouds") == finding
+        assert batchlimit.redraw_beside(ledger, "clouds") == ()
+    batchlimit.find_limit(CLOUDS, settings=BOTH.model_copy(update={"techniques": "paper"}), ledger=old)
+    with Ledger.open(old, create=False) as ledger:
+        assert batchlimit.redraw_beside(ledger, "clouds") == (finding,)
+
+
+def test_sets_that_cannot_be_compared_are_bad_input_before_any_training(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    own = replace(CLOUDS, recipes={"gentle": Recipe(solver="adam", lr=0.02)})
+    for workload, sets, message in (
+        (CLOUDS, ("paper", "modren"), r"Unknown technique set 'modren'\. Did you mean 'modern'"),
+        (own, ("paper", "modern"), r"'paper' and 'modern' come to the same recipes for 'clouds' \(gentle\)"),
+        (CLOUDS, (), r"techniques is empty"),
+    ):
+        with pytest.raises(InputError, match=message):
+            batchlimit.find_limits(workload, sets, settings=BOTH, ledger=path)
+    assert not path.exists()
 
 
 def test_a_finding_is_drawn_again_without_torch(tmp_path: Path) -> None:
@@ -209,5 +303,5 @@ def test_bad_tuning_settings_are_bad_input(settings: dict[str, object], message:
 def test_everything_public_is_there() -> None:
     for name in batchlimit.__all__:
         assert getattr(batchlimit, name).__doc__
-    with pytest.raises(AttributeError, match="no attribute 'find_limits'"):
-        batchlimit.find_limits  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'find_the_limit'"):
+        batchlimit.find_the_limit  # noqa: B018

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from batchlimit.api import find_limit, redraw, tune
+    from batchlimit.api import find_limit, find_limits, redraw, redraw_beside, tune
     from batchlimit.config import Averaging, LayerWise, Noise, Recipe, TrialConfig
     from batchlimit.data.from_dataset import from_dataset
     from batchlimit.data.splits import DataSet, TensorSplit
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Loaded when first used: `batchlimit --help` and analysis must not wait for torch.
 _PLACES = {
-    "batchlimit.api": ("find_limit", "redraw", "tune"),
+    "batchlimit.api": ("find_limit", "find_limits", "redraw", "redraw_beside", "tune"),
     "batchlimit.config": ("Averaging", "LayerWise", "Noise", "Recipe", "TrialConfig"),
     "batchlimit.data.from_dataset": ("from_dataset",),
     "batchlimit.data.splits": ("DataSet", "TensorSplit"),
@@ -72,8 +72,10 @@ __all__ = [
     "convert_replica_batch_norm",
     "cross_entropy",
     "find_limit",
+    "find_limits",
     "from_dataset",
     "redraw",
+    "redraw_beside",
     "run",
     "squared_error",
     "tune",

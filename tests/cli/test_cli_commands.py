@@ -31,8 +31,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def quick_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a word for the page, whose figures take seconds; the tests that look at the page ask for `real_page`."""
 
-    def write(finding: object, records: object, folder: Path) -> Path:
-        (folder / "report.html").write_text("page")
+    def write(finding: Any, records: object, folder: Path, beside: Any = ()) -> Path:
+        names = [each.techniques for each in (*beside, finding)]
+        (folder / "report.html").write_text(f"page of {names}")
         return folder / "report.html"
 
     if "real_page" not in request.fixturenames:
@@ -212,6 +213,52 @@ def test_report_of_a_ledger_with_several_searches_asks_which() -> None:
         ran("find", f"toys.py:{name}", *SMALL, "--out", "both")
     assert "toys.py:normed, toys.py:separable" in ran("report", "--out", "both", code=2).stderr
     assert found("report", "toys.py:normed", "--out", "both")["workload"] == "toys.py:normed"
+
+
+FEW = ("--jobs", "1", "--seeds", "2", "--budget", "1", "--batch-size", "100", "--epochs", "1", "max_seeds=2")
+
+
+def test_find_with_two_sets_reports_both_and_report_draws_both_again(folder: Path) -> None:
+    outcome = ran("find", "toys.py:separable", *FEW, "--techniques", "paper,modern", "--out", "both")
+    assert outcome.stderr.index("With the 'paper' techniques:") < outcome.stderr.index("With the 'modern' techniques:")
+    rows = [line.split()[0] for line in outcome.stdout.splitlines() if line.startswith(("paper ", "modern "))]
+    assert rows == ["paper", "modern"]
+    page = folder / "both" / "report.html"
+    assert page.read_text() == "page of ['paper', 'modern']"
+    page.unlink()
+    again = found("report", "--out", "both")
+    assert (again["techniques"], [other["techniques"] for other in again["beside"]]) == ("modern", ["paper"])
+    assert again["beside"][0]["by_batch_size"][0]["batch_size"] == 100
+    assert page.read_text() == "page of ['paper', 'modern']"
+
+
+def test_find_takes_a_list_of_sets_from_a_file_and_one_set_after_the_other(folder: Path) -> None:
+    (folder / "sets.toml").write_text('techniques = ["paper", "modern"]\n')
+    both = found("find", "toys.py:separable", *FEW, "--config", "sets.toml", "--out", "a")
+    assert found("find", "toys.py:separable", *FEW, "--techniques", "paper", "--out", "b")["beside"] == []
+    apart = found("find", "toys.py:separable", *FEW, "--techniques", "modern", "--out", "b")
+    assert [other["techniques"] for other in apart["beside"]] == ["paper"]
+
+    def limits(content: dict[str, Any]) -> list[object]:
+        return [content[name] for name in ("verdict", "large_up_to", "small_up_to", "recipes")]
+
+    assert limits(both) == limits(apart)
+    assert limits(both["beside"][0]) == limits(apart["beside"][0])
+
+
+@pytest.mark.parametrize(
+    ("sets", "parts"),
+    [
+        ("paper,modren", ("Unknown technique set 'modren'", "Did you mean 'modern'")),
+        ("papre,modern", ("Unknown technique set 'papre'", "Did you mean 'paper'")),
+        ("paper,", ("Unknown technique set ''", "modern, paper")),
+    ],
+)
+def test_an_unknown_set_in_the_list_is_bad_input(folder: Path, sets: str, parts: tuple[str, ...]) -> None:
+    outcome = ran("find", "toys.py:separable", *FEW, "--techniques", sets, code=2)
+    assert len(outcome.stderr.splitlines()) == 1
+    assert all(part in outcome.stderr for part in parts)
+    assert not (folder / "batchlimit-toys-separable").exists()
 
 
 def test_tune_writes_a_recipe_that_train_reads(folder: Path) -> None:
