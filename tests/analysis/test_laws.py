@@ -115,23 +115,23 @@ def test_alpha_is_two_for_a_logarithm_and_says_otherwise_for_another():
 
 def test_intervals_over_seeds_hold_the_truth_about_as_often_as_they_say():
     held = 0
-    for seed in range(100):
+    for seed in range(60):
         found = diffusion(T, noisy("log-power", 1.0, 1.3, seeds=10, spread=0.1, seed=seed), resamples=200)
         interval = found.fit("log-power").parameters["p"]
         held += interval.low <= 1.3 <= interval.high
     # 95 % is meant; percentiles over ten seeds are somewhat too narrow.
-    assert 82 <= held <= 99
+    assert 48 <= held <= 60
 
 
 def test_intervals_over_residuals_for_one_curve():
     held = 0
-    for seed in range(100):
+    for seed in range(60):
         d = noisy("power", 1.0, 0.4, seeds=1, spread=0.1, seed=seed)[0]
         found = diffusion(T, d, resamples=200)
         interval = found.fit("power").parameters["p"]
         held += interval.low <= 0.4 <= interval.high
         assert found.fit("power").share_best is None
-    assert 82 <= held <= 99
+    assert 48 <= held <= 60
 
 
 def test_it_is_the_same_again_and_of_the_stretch_that_is_asked_for():

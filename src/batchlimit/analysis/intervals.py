@@ -1,27 +1,50 @@
-"""Bootstrap intervals of means over seeds.
+"""Bootstrap intervals of means over seeds, and tests of two solvers over the seeds they share.
 
-The expanded percentile bootstrap: the percentile interval of resampled means, taken at levels that make up for the few
-values there are, as the t distribution does for the normal one.
+Intervals are of the expanded percentile bootstrap: the percentile interval of resampled means, taken at levels that make
+up for the few values there are, as the t distribution does for the normal one.
 Source: Hesterberg, 2015, "What Teachers Should Know About the Bootstrap", section 5.3 (arXiv 1411.5279).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from batchlimit.findings import Estimate
+from batchlimit.errors import InputError, unknown_name
+from batchlimit.findings import Estimate, Finding
 
 RESAMPLES = 10_000
 _SEED = 20_200_615  # the day the paper came out; any constant will do: the same values give the same interval
 
 
+class PairedTest(Finding):
+    """Two solvers over the seeds that both have: the mean difference (first minus second), its interval, and a test.
+
+    `p_value` is two-sided, for "the sign of each difference is as likely either way"; None with no shared seed.
+    `wins` counts seeds at which the first is larger, `ties` those at which both are the same. With n seeds no p-value
+    is below 2 / 2^n: five seeds cannot reach 0.05, six can.
+    """
+
+    difference: Estimate
+    p_value: float | None
+    n: int
+    wins: int
+    ties: int
+    test: Literal["permutation", "wilcoxon"]
+
+
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Return the mean of `values` with its bootstrap interval; one value has no interval, none has no mean."""
+    """Return the mean of `values` with its bootstrap interval; one value has no interval, none has no mean.
+
+    Raises:
+        InputError: a value that is not finite.
+    """
+    _check_finite(values)
     n = len(values)
     if n == 0:
         return Estimate()
@@ -35,8 +58,12 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
 def difference_interval(left: Sequence[float], right: Sequence[float], confidence: float = 0.95) -> Estimate:
     """Return mean(left) - mean(right) of independent samples with its bootstrap interval; `n` is the smaller size.
 
-    There is no interval where either has fewer than two values.
+    There is no interval where either has fewer than two values. For values of the same seeds `paired_test` is sharper.
+
+    Raises:
+        InputError: a value that is not finite.
     """
+    _check_finite([*left, *right])
     n = min(len(left), len(right))
     if n == 0:
         return Estimate()
@@ -46,6 +73,72 @@ def difference_interval(left: Sequence[float], right: Sequence[float], confidenc
     means = _resampled(np.asarray(left, float), 0) - _resampled(np.asarray(right, float), 1)
     low, high = _percentiles(means, confidence, n - 1, n / (n - 1))
     return Estimate(mean=mean, low=low, high=high, n=n)
+
+
+def paired_test(
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    *,
+    test: Literal["permutation", "wilcoxon"] = "permutation",
+    confidence: float = 0.95,
+) -> PairedTest:
+    """Compare two solvers over shared seeds; `first` and `second` are seed -> value (say, the test metric).
+
+    'permutation' turns the signs of the differences (all 2^n ways up to 13 seeds, and 9,999 at random beyond) and
+    looks at their mean; 'wilcoxon' is the signed-rank test, less moved by one outlying seed. Seeds that only one of
+    them has are left out.
+
+    Raises:
+        InputError: an unknown test, or a value that is not finite.
+    """
+    if test not in ("permutation", "wilcoxon"):
+        raise unknown_name("paired test", str(test), ("permutation", "wilcoxon"))
+    shared = sorted(set(first) & set(second))
+    gaps = np.array([first[one] - second[one] for one in shared])
+    difference = mean_interval(gaps.tolist(), confidence)
+    p_value = None
+    if len(gaps):
+        p_value = 1.0 if not gaps.any() else _p_value(gaps, test)
+    return PairedTest(
+        difference=difference,
+        p_value=p_value,
+        n=len(shared),
+        wins=int((gaps > 0).sum()),
+        ties=int((gaps == 0).sum()),
+        test=test,
+    )
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return the p-values of several comparisons, corrected so that any false alarm at all is as rare as one alone.
+
+    Source: Holm, 1979: the k-th smallest of m times m - k + 1, never below a smaller one's.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(order), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
+        corrected[index] = largest
+    return tuple(corrected)
+
+
+def _check_finite(values: Sequence[float]) -> None:
+    if not all(map(math.isfinite, values)):
+        raise InputError("An interval of values that are not finite. Valid: finite ones; leave the others out.")
+
+
+def _p_value(gaps: NDArray[np.float64], test: str) -> float:
+    if test == "wilcoxon":
+        return float(stats.wilcoxon(gaps).pvalue)
+    outcome = stats.permutation_test(
+        (gaps,),
+        lambda sample, axis=-1: np.mean(sample, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES - 1,
+        random_state=np.random.default_rng(_SEED),
+    )
+    return float(outcome.pvalue)
 
 
 def _resampled(values: NDArray[np.float64], stream: int) -> NDArray[np.float64]:
