@@ -1,0 +1,77 @@
+"""`batchlimit study` and `batchlimit list studies` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from batchlimit.cli.app import app
+
+FILE = 'name = "mine"\nquestion = "Which solver?"\nbatch_size = ["full"]\nsolver = ["momentum", "adam"]\n'
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(FILE)
+    return tmp_path
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_a_study_ends_with_a_page_and_an_index(here: Path) -> None:
+    done = call("study", "mine.toml", "--scale", "smoke", "--jobs", "1", "--json")
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    (study,) = answer["studies"]
+    assert study["study"] == "mine"
+    assert [arm["n"] for arm in study["arms"]] == [2, 2]
+    page = (here / study["report"]).read_text()
+    assert "Which solver?" in page
+    assert "mine.html" in (here / answer["index"]).read_text()
+
+
+def test_a_dry_run_trains_nothing_and_leaves_nothing(here: Path) -> None:
+    done = call("study", "mine.toml", "--scale", "smoke", "--jobs", "1", "--dry-run", "--json")
+    assert done.exit_code == 0, done.output
+    (plan,) = json.loads(done.stdout)["studies"]
+    assert (plan["trials"], plan["known"]) == (8, 0)
+    assert plan["seconds"] > 0
+    assert [path.name for path in here.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nosuch",), "Valid"),
+        (("solverz",), "solvers"),
+        (("mine.toml", "--workload", "digitz"), "digits"),
+        (("mine.toml", "--scale", "smoke", "recipe.lrr=3"), "lrr"),
+        (("mine.toml", "--scale", "smoke", "--seeds", "0"), "seeds"),
+        (("mine.toml", "--scale", "smoke", "--max-hours", "-1"), "max_hours"),
+        (("mine.toml", "--scale", "smoke", "color=3"), "color"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(here: Path, words: tuple[str, ...], said: str) -> None:
+    done = call("study", *words)
+    assert done.exit_code == 2, done.output
+    assert said in done.output
+    assert "Traceback" not in done.output
+    assert not list(here.glob("batchlimit-*"))
+
+
+def test_the_list_has_every_study_with_trials_and_time(here: Path) -> None:
+    from batchlimit.studies import studies
+
+    done = call("list", "studies", "--scale", "smoke", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["studies"]
+    assert [study["name"] for study in found] == studies.names()
+    assert all(study["question"].endswith("?") for study in found)
+    assert all(study["seconds"] > 0 for study in found if study["trials"])
+    assert call("list", "studies", "--scale", "smoke").exit_code == 0

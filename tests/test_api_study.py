@@ -1,0 +1,98 @@
+"""Studies from Python: run, resumed, redrawn, planned to fit into hours, sharing trials through one ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchlimit.api_study import Studying, kept_studies, redraw_study, run_study
+from batchlimit.errors import InputError
+from batchlimit.ledger import Ledger
+from batchlimit.studies.facts import StudySettings
+from batchlimit.tuning.driver import Event
+
+FILE = """
+name = "{name}"
+question = "Which solver?"
+batch_size = [250, "full"]
+solver = {solvers}
+"""
+SETTINGS = StudySettings(scale="smoke")
+
+
+def written(folder: Path, name: str = "mine", solvers: str = '["momentum", "adam"]') -> str:
+    path = folder / f"{name}.toml"
+    path.write_text(FILE.format(name=name, solvers=solvers))
+    return str(path)
+
+
+def kinds(events: list[Event]) -> tuple[int, int]:
+    return sum(e.kind == "finished" for e in events), sum(e.kind == "reused" for e in events)
+
+
+def test_a_study_runs_resumes_and_is_redrawn(tmp_path: Path) -> None:
+    study, ledger = written(tmp_path), tmp_path / "ledger.db"
+    first: list[Event] = []
+    result = run_study(study, "digits", settings=SETTINGS, ledger=ledger, jobs=1, on_event=first.append)
+    assert [arm.status for arm in result.arms] == ["measured"] * 4
+    assert kinds(first) == (4 * (2 + 2), 0)
+    assert all(len(arm.tuning) == 2 and len(arm.final) == 2 for arm in result.arms)
+
+    again: list[Event] = []
+    assert (
+        run_study(study, "digits", settings=SETTINGS, ledger=ledger, jobs=1, on_event=again.append).arms == result.arms
+    )
+    assert kinds(again) == (0, 16)
+
+    # The definition is in the ledger: the file may be gone.
+    Path(study).unlink()
+    with Ledger.open(ledger) as kept:
+        redrawn = redraw_study(kept, "mine@digits")
+        assert [r.study.name for r in kept_studies(kept)] == ["mine"]
+        with pytest.raises(InputError, match="mine@digits"):
+            redraw_study(kept, "mien@digits")
+    assert redrawn.arms == result.arms
+    assert redrawn.facts == result.facts
+
+
+def test_two_studies_share_the_trials_they_have_in_common(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    run_study(written(tmp_path, "one"), "digits", settings=SETTINGS, ledger=ledger, jobs=1)
+    events: list[Event] = []
+    other = written(tmp_path, "two", '["momentum"]')
+    run_study(other, "digits", settings=SETTINGS, ledger=ledger, jobs=1, on_event=events.append)
+    assert kinds(events) == (0, 8)
+
+
+def test_a_plan_counts_trials_and_what_is_known(tmp_path: Path) -> None:
+    study, ledger = written(tmp_path), tmp_path / "ledger.db"
+    with Studying("digits", SETTINGS, ledger, jobs=1) as studying:
+        before = studying.plan(study)
+        assert (sum(before.trials), before.known) == (16, 0)
+        assert all(seconds is not None and seconds > 0 for seconds in before.seconds)
+        studying.run(study)
+        after = studying.plan(study)
+        assert (sum(after.trials), after.known) == (16, 16)
+        assert set(after.seconds) == {0.0}
+
+
+def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path) -> None:
+    settings = StudySettings(scale="smoke", max_hours=1e-9)
+    result = run_study(written(tmp_path), "digits", settings=settings, jobs=1)
+    assert result.arms == ()
+    assert len(result.left_out) == 4
+    generous = StudySettings(scale="smoke", max_hours=10)
+    with Studying("digits", generous, jobs=1) as studying:
+        assert studying.plan(written(tmp_path)).question.left_out == ()
+
+
+def test_a_recipe_field_that_cannot_be_is_bad_input(tmp_path: Path) -> None:
+    wrong = StudySettings(scale="smoke", recipe={"label_smoothing": 3})
+    with pytest.raises(InputError, match="label_smoothing"):
+        run_study(written(tmp_path), "digits", settings=wrong)
+
+
+def test_a_solver_that_is_none_is_found_before_any_training(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="momentum"):
+        run_study(written(tmp_path, solvers='["momentun"]'), "digits", settings=SETTINGS)
