@@ -16,16 +16,17 @@ AT_FULL = {
     "rmsprop": (0.01, 0.25),
     "adam": (0.03, 0.25),
     "adamw": (0.03, 0.25),
-    "lion": (0.005, 0.25),
+    "lion": (0.01, 0.25),
     "lars": (8.0, 0.25),
     "lamb": (0.1, 0.5),
     "muon": (0.2, 0.5),
-    "soap": (0.03, 0.25),
-    "kfac": (0.1, 0.5),
-    "schedule-free": (1.0, 0.5),
+    "soap": (0.06, 0.25),
+    "kfac": (0.3, 0.5),
+    "schedule-free": (0.03, 0.25),
 }
 LAYERWISE_AT_FULL = (0.1, 0.5)  # a trust ratio makes all solvers' updates alike
 STEP = 2.0
+UNDECAYED = ("schedule-free",)  # averages in the place of a decay, so its LR is constant after warmup
 
 
 def derived(facts: Facts, solver: str, batch_size: int, **changes: Any) -> Recipe:
@@ -39,7 +40,7 @@ def derived(facts: Facts, solver: str, batch_size: int, **changes: Any) -> Recip
         base = facts.baseline.updated({"lr_rule": "none", "reference_batch_size": None})
         lr = facts.baseline.peak_lr(facts.batch_size) * (batch_size / facts.batch_size) ** 0.5
     else:
-        base = facts.baseline.with_solver(solver, 1.0, **DECAY)
+        base = facts.baseline.with_solver(solver, 1.0, **({} if solver in UNDECAYED else DECAY))
         at_full, power = AT_FULL.get(solver, (0.1, 0.5))
         lr = at_full * (batch_size / facts.dataset_size) ** power
     if layerwise is not None:
