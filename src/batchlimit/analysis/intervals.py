@@ -1,7 +1,7 @@
 """Bootstrap intervals of means over seeds, and tests of two solvers over the seeds they share.
 
-Intervals are of the expanded percentile bootstrap: the percentile interval of resampled means, taken at levels that make
-up for the few values there are, as the t distribution does for the normal one.
+Intervals are of the expanded percentile bootstrap: the percentile interval of resampled means, taken at levels that
+make up for the few values there are, as the t distribution does for the normal one.
 Source: Hesterberg, 2015, "What Teachers Should Know About the Bootstrap", section 5.3 (arXiv 1411.5279).
 """
 
