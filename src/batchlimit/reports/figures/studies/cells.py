@@ -15,7 +15,7 @@ from batchlimit.studies.views import FigureSpec, PaperValue
 
 @dataclass(frozen=True)
 class Cell:
-    """The arms of one place of a figure: those of one panel, one colour and, where it has one, one place on the axis."""
+    """The arms of one place of a figure: of one panel, one colour and, where it has one, one value on the axis."""
 
     facet: Scalar | None
     colour: Scalar | None
@@ -74,12 +74,12 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def words_of(result: StudyResult, arm: ArmResult, besides: Sequence[str] = ()) -> str:
-    """Return the labels of an arm that tell it from others of its study, besides those named, in words."""
+def words_of(among: Sequence[ArmResult], arm: ArmResult, besides: Sequence[str] = ()) -> str:
+    """Return the labels of an arm that tell it from `among`, besides those named, in words."""
     shown = [
         said(name, value)
         for name, value in arm.labels.items()
-        if name not in besides and any(other.labels.get(name) != value for other in result.arms)
+        if name not in besides and any(other.labels.get(name) != value for other in among)
     ]
     return ", ".join(shown) or ", ".join(said(name, value) for name, value in arm.labels.items() if name not in besides)
 

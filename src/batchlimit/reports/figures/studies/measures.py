@@ -53,7 +53,7 @@ class Measure:
 
 
 def measure(result: StudyResult, value: str) -> Measure:
-    """Return what a table's or figure's value is: 'metric', 'loss', 'train loss', 'steps', 'seconds' or a further one."""
+    """Return what a value is: 'metric', 'loss', 'train loss', 'steps', 'seconds' or a further metric."""
     facts = result.facts
     known = {
         "metric": Measure(f"test {facts.metric_name}", facts.metric_percent, facts.metric_direction),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import altair as alt
 
@@ -12,8 +14,11 @@ from batchlimit.reports.figures.figure import Row, data
 from batchlimit.reports.figures.studies.looks import Look
 
 _CROSS = "M-.5,-.5L.5,.5M.5,-.5L-.5,.5"
+HOLLOW = "hollow"
+# A narrower screen scrolls the figure.
+LEAST_WIDTH = 340
 _LINE = 14
-_LETTER = 6.3
+_LETTER = 6.4
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Axis:
 
     def axis(self) -> alt.Axis:
         """Return the axis as drawn."""
-        given = {"values": list(self.values)} if self.values else {"tickCount": 5}
+        values = self.values or (log_ticks(self.low, self.high) if self.log else ())
+        given = {"values": list(values)} if values else {"tickCount": 5}
         return alt.Axis(title=self.title, labelExpr=self.ticks, grid=self.grid, labelOverlap="greedy", **given)
 
 
@@ -58,6 +64,7 @@ class Series:
     look: Look
     rows: list[Row]
     label: bool = True
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,15 +74,16 @@ class Panel:
     series: tuple[Series, ...]
     x: Axis
     y: Axis
-    mark: str = "band"
+    mark: Literal["interval", "band", "points"] = "band"
     title: str = ""
+    subtitle: str = ""
     tooltip: tuple[tuple[str, str], ...] = ()
     losing: str = "bottom"
     rules: tuple[tuple[float, str], ...] = ()
     guides: tuple[Series, ...] = ()
-    width: int = 300
-    height: int = 220
-    step: str = "linear"
+    width: int = 235
+    height: int = 180
+    step: Literal["linear", "step-after"] = "linear"
     names: dict[str, str] = field(default_factory=dict)
 
     def chart(self) -> alt.TopLevelMixin:
@@ -91,11 +99,18 @@ class Panel:
             )
             layers.append(line.encode(x=self._x(), y=self._y()))
         layers += self._labels(height)
-        made: alt.TopLevelMixin = alt.layer(*layers).properties(width=self.width, height=height)
+        made: alt.TopLevelMixin = alt.layer(*layers).properties(width=self.width or "container", height=height)
         if self.title:
-            limit = self.width + 60
-            made = made.properties(title=alt.TitleParams(self.title, anchor="start", fontSize=13, limit=limit))
-        return made
+            limit = (self.width or 520) + 60
+            under = {"subtitle": self.subtitle} if self.subtitle else {}
+            made = made.properties(
+                title=alt.TitleParams(self.title, anchor="start", fontSize=13, limit=limit, **under)  # type: ignore[arg-type]
+            )
+        return made if self.width else as_wide(made, right=self._label_width())
+
+    def _label_width(self) -> int:
+        names = [clipped(one.name) for one in self.series if one.label and one.rows]
+        return 14 + round(_LETTER * max(map(len, names), default=0))
 
     def _dodge(self, place: int) -> float:
         # Beside each other, so that at one place no interval hides another.
@@ -108,22 +123,25 @@ class Panel:
         return alt.Y(f"{name}:Q", scale=self.y.scale(), axis=self.y.axis())
 
     def _tooltips(self) -> list[alt.Tooltip]:
-        return [
-            alt.Tooltip(f"{name}:{'Q' if form else 'N'}", title=self.names.get(name, name), **({"format": form} if form else {}))
-            for name, form in self.tooltip
-        ]  # fmt: skip
+        kept = []
+        for name, form in self.tooltip:
+            title = self.names.get(name, name)
+            plain = alt.Tooltip(f"{name}:N", title=title)
+            kept.append(alt.Tooltip(f"{name}:Q", title=title, format=form) if form else plain)
+        return kept
 
     def _series(self, one: Series, offset: float, height: int) -> list[alt.Chart]:
         rows = [self._placed(row) for row in one.rows]
         measured = [row for row in rows if row["place"] == "measured"]
         ranged = [row for row in measured if row.get("low") is not None and row.get("high") is not None]
+        ranged = ranged if any(row["low"] != row["high"] for row in ranged) else []
         # Only what is encoded and what tooltips name: a chart carries its data with it.
         layers: list[alt.Chart] = []
         if ranged and self.mark == "band":
             area = alt.Chart(data(ranged)).mark_area(color=one.look.tint, opacity=0.18, clip=True)
             layers.append(area.encode(x=self._x(), y=self._y("low"), y2="high:Q"))
-        if self.mark != "points":
-            line = alt.Chart(data(rows)).mark_line(
+        if self.mark != "points" and one.joined:
+            line = alt.Chart(data(joined(rows))).mark_line(
                 color=one.look.tint,
                 strokeWidth=2,
                 strokeDash=list(one.look.dash),
@@ -159,14 +177,22 @@ class Panel:
 
     def _points(self, rows: list[Row], shape: str, look: Look, offset: float, size: int) -> alt.Chart:
         marks = alt.Chart(data(rows)).mark_point(
-            shape=shape, color=look.tint, filled=shape != _CROSS, strokeWidth=2.2, opacity=1, size=size, xOffset=offset
+            shape="diamond" if shape == HOLLOW else shape,
+            color=look.tint,
+            filled=shape not in (_CROSS, HOLLOW),
+            strokeWidth=2.2,
+            opacity=1,
+            size=size,
+            xOffset=offset,
         )
         made: alt.Chart = marks.encode(x=self._x(), y=self._y(), tooltip=self._tooltips())
         return made
 
     def _notes(self, rows: list[Row]) -> list[alt.Chart]:
-        """Return the values of points that are off the range, beside them."""
+        """Return the values of points that are off the range, beside them; of a row of crosses the first is named."""
         noted = [row for row in rows if row["place"] == "beyond" and row.get("note")]
+        lost = [row for row in rows if row["place"] == "diverged" and self.mark == "interval"]
+        noted += [{**row, "note": "diverged"} for row in lost[:1]]
         if not noted:
             return []
         up = self.losing == "bottom"
@@ -192,7 +218,12 @@ class Panel:
             last = self._placed(max(one.rows, key=lambda row: float(row["x"] or 0)))
             ends.append((1.0 - self.y.place(float(last["mean"] or 0))) * height)
         layers = []
-        for one, y in zip(named, apart(ends, _LINE, height), strict=True):
+        for one, end, y in zip(named, ends, apart(ends, _LINE, height), strict=True):
+            reached = self.x.place(max(float(row["x"] or 0) for row in one.rows))
+            if reached < 0.9 and self.mark != "points":  # a thread from where a short line ends to its name
+                thread = alt.Chart(data([{}])).mark_rule(color=one.look.tint, strokeDash=[1, 3], opacity=0.7)
+                start, stop = alt.value(alt.expr(f"width * {reached:.4f} + 6")), alt.value("width")
+                layers.append(thread.encode(x=start, x2=stop, y=alt.value(end), y2=alt.value(y)))
             mark = alt.Chart(data([{"text": clipped(one.name)}])).mark_text(
                 align="left", baseline="middle", dx=9, color=one.look.tint, fontSize=12
             )
@@ -220,11 +251,34 @@ def apart(places: Sequence[float], gap: float, end: float) -> list[float]:
     return moved
 
 
+def joined(rows: list[Row]) -> list[Row]:
+    """Return the points to join: up to the first that is off the range, for beyond it a line would show a plateau."""
+    inside = list(itertools.takewhile(lambda row: row["place"] == "measured", rows))
+    return rows[: len(inside) + 1] if inside else []
+
+
+def as_wide(chart: alt.TopLevelMixin, *, left: int = 0, right: int = 0) -> alt.TopLevelMixin:
+    """Return a chart that is as wide as the page, with room for the names that stand beside it."""
+    made: alt.TopLevelMixin = chart.properties(
+        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+        padding={"left": left, "right": right, "top": 5, "bottom": 5},
+    )
+    return made
+
+
+def log_ticks(low: float, high: float) -> tuple[float, ...]:
+    """Return the values to label on a logarithmic axis: 1, 2, 5 in each power of ten, or, of many, powers alone."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    span = math.log10(high / low)
+    steps = (1, 2, 5) if span <= 2.5 else (1,)
+    stride = max(1, round(span / 7))
+    ticks = [step * 10.0**power for power in decades[::stride] for step in steps]
+    return tuple(tick for tick in ticks if low <= tick <= high)
+
+
 def widths(count: int) -> tuple[int, int, int]:
-    """Return the width and height of a panel and the columns, for so many panels in a figure."""
-    if count == 1:
-        return 520, 300, 1
-    return (285, 210, 2) if count in (2, 4) else (215, 170, 3)
+    """Return the width (0: the page's) and height of a panel and the columns, for so many panels in a figure."""
+    return (0, 300, 1) if count == 1 else (235, 180, 2 if count in (2, 4) else 3)
 
 
 def log_axis(values: Sequence[float]) -> bool:

@@ -1,0 +1,172 @@
+"""A value of each category with its interval, a row a category: ladders, comparisons of solvers."""
+
+from __future__ import annotations
+
+import altair as alt
+
+from batchlimit.config import Scalar
+from batchlimit.reports.figures.figure import Cell, Figure, Row, data
+from batchlimit.reports.figures.studies import drawers
+from batchlimit.reports.figures.studies.cells import cells, missing, named, said, short, stem
+from batchlimit.reports.figures.studies.lines import points, with_edge
+from batchlimit.reports.figures.studies.looks import Look, looks_of
+from batchlimit.reports.figures.studies.measures import Measure, measure, shown_range
+from batchlimit.reports.figures.studies.panels import LEAST_WIDTH, as_wide, clipped, padded
+from batchlimit.studies.results import StudyResult
+from batchlimit.studies.views import FigureSpec
+
+_CROSS = "M-.5,-.5L.5,.5M.5,-.5L-.5,.5"
+_ROW, _LANE = 26, 17
+_LONGEST = 34
+
+
+@drawers.register("dots")
+def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
+    """Return a panel of rows for each facet; None where nothing was measured.
+
+    Categories are those of `x`, or of `colour` where there is no `x`.
+    """
+    rows = points(result, spec)
+    if not any(row["mean"] is not None for row in rows):
+        return None
+    y = measure(result, spec.y)
+    own = looks_of(cells(result, spec))
+    centres = [float(row["mean"]) for row in rows if isinstance(row["mean"], float)]
+    low, high = shown_range(centres, y.better)
+    room = 0.5 * (high - low)
+    ends = [float(row[key] or 0) for row in rows for key in ("low", "high", "paper") if isinstance(row[key], float)]
+    near = [end for end in ends if low - room <= end <= high + room]
+    domain = with_edge(*padded(min([low, *near]), max([high, *near])), y, rows)
+    facets = list(dict.fromkeys(row["facet"] for row in rows))
+    width = 0 if len(facets) == 1 else 190
+    panels = tuple(
+        _panel([row for row in rows if row["facet"] == facet], spec, facet, own, y, domain, width) for facet in facets
+    )
+    paper = " Hollow diamonds: the paper's." if any(row["paper"] is not None for row in rows) else ""
+    several = (
+        " Of several arms in one place the best is drawn." if any(int(row["arms"] or 0) > 1 for row in rows) else ""
+    )
+    caption = (
+        f"{spec.caption} Mean over seeds with its 95 % bootstrap interval. Crosses: every seed diverged; triangles: "
+        f"off the axis, with their value.{paper}{several}{missing(result.select(spec.only))}"
+    ).strip()
+    return Figure(stem(spec.name), spec.title, caption, named(rows, spec), panels, min(2, len(facets)), LEAST_WIDTH)
+
+
+def _panel(
+    rows: list[Row],
+    spec: FigureSpec,
+    facet: Scalar | None,
+    own: dict[Scalar | None, Look],
+    y: Measure,
+    domain: tuple[float, float],
+    width: int,
+) -> alt.TopLevelMixin:
+    category = "x" if spec.x else "colour"
+    several = spec.colour and spec.x and spec.colour != spec.x
+    lanes: list[Cell] = list(dict.fromkeys(row["colour"] for row in rows)) if several else [None]
+    categories = list(dict.fromkeys(row[category] for row in rows))
+    band = max(_ROW, _LANE * len(lanes) + 6)
+    shown = []
+    for row in rows:
+        lane = lanes.index(row["colour"]) if len(lanes) > 1 else 0
+        middle = categories.index(row[category]) * band + band / 2
+        shown.append(
+            _drawn(row, own[row["colour"]], y, domain) | {"at": middle + (lane - (len(lanes) - 1) / 2) * _LANE}
+        )
+    scale = alt.Scale(domain=list(domain), nice=False, zero=False)
+    x = alt.X(
+        "place_x:Q",
+        scale=scale,
+        axis=alt.Axis(title=y.title, labelExpr=y.ticks, tickCount=5 if not width else 3, labelOverlap="greedy"),
+    )
+    height = band * len(categories)
+    at = alt.Y("at:Q", scale=alt.Scale(domain=[0, height], reverse=True, nice=False), axis=None)
+    tooltip = [alt.Tooltip("name:N", title="arm"), alt.Tooltip("mean:Q", format=y.tooltip, title=y.title)]
+    tooltip += [alt.Tooltip(f"{end}:Q", format=y.tooltip) for end in ("low", "high")] + [
+        alt.Tooltip("n:Q", title="seeds")
+    ]
+    tint = alt.Color("tint:N", scale=None)
+    shape = alt.Shape("shape:N", scale=None)
+    named_rows = [{**row, "name": _name(spec, row)} for row in shown]
+    base = alt.Chart(data([row for row in named_rows if row["shape"] != _CROSS]))
+    lost = alt.Chart(data([row for row in named_rows if row["shape"] == _CROSS]))
+    ranged = alt.Chart(data([row for row in shown if row["low_x"] is not None]))
+    layers = [
+        ranged.mark_rule(strokeWidth=2).encode(x=alt.X("low_x:Q", scale=scale), x2="high_x:Q", y=at, color=tint),
+        base.mark_point(filled=True, opacity=1, size=75).encode(x=x, y=at, color=tint, shape=shape, tooltip=tooltip),
+        lost.mark_point(shape=_CROSS, filled=False, size=90, strokeWidth=2.2).encode(x=x, y=at, color=tint),
+    ]
+    papers = [{**row, "place_x": row["paper"]} for row in shown if row["paper"] is not None]
+    if papers:
+        hollow = alt.Chart(data(papers)).mark_point(filled=False, shape="diamond", size=110, strokeWidth=2)
+        layers.append(hollow.encode(x=x, y=at, color=tint, tooltip=[alt.Tooltip("paper:Q", format=y.tooltip)]))
+    layers += _words(shown, categories, category, lanes, spec, band, at)
+    made: alt.TopLevelMixin = alt.layer(*layers).properties(width=width or "container", height=height)
+    title = said(spec.facet, facet)
+    if title:
+        made = made.properties(title=alt.TitleParams(title, anchor="start", fontSize=13, limit=300))
+    if width:
+        return made
+    left = max(len(clipped(short(value), _LONGEST)) for value in categories)
+    right = max(len(_beside(row, lanes, spec)) for row in shown)
+    return as_wide(made, left=round(16 + 6.6 * left), right=round(14 + 6.1 * right))
+
+
+def _drawn(row: Row, look: Look, y: Measure, domain: tuple[float, float]) -> Row:
+    """Return a row with where and how it is drawn."""
+    value, losing = row["mean"], domain[1] if y.better == "down" else domain[0]
+    text = y.text(value) if isinstance(value, float) else "diverged"
+    if row["diverged"] and isinstance(value, float):
+        text += f", {row['diverged']} diverged"
+    drawn: Row = {**row, "tint": look.tint, "text": text, "shape": look.shape, "place_x": value}
+    drawn |= {"low_x": None, "high_x": None}
+    if not isinstance(value, float):
+        return drawn | {"shape": _CROSS, "place_x": losing}
+    if not domain[0] <= value <= domain[1]:
+        worse = "triangle-right" if y.better == "down" else "triangle-left"
+        return drawn | {"shape": worse, "place_x": losing}
+    for end in ("low", "high"):
+        limit = row[end]
+        drawn[f"{end}_x"] = min(max(limit, domain[0]), domain[1]) if isinstance(limit, float) else None
+    return drawn
+
+
+def _words(
+    shown: list[Row],
+    categories: list[Cell],
+    category: str,
+    lanes: list[Cell],
+    spec: FigureSpec,
+    band: int,
+    at: alt.Y,
+) -> list[alt.Chart]:
+    """Return the categories on the left, and on the right each value with its series' name where there are several."""
+    names: list[Row] = [
+        {"at": place * band + band / 2, "text": clipped(short(value), _LONGEST)}
+        for place, value in enumerate(categories)
+    ]
+    left = alt.Chart(data(names)).mark_text(style="ink", align="right", dx=-10, fontSize=12, baseline="middle")
+    right = alt.Chart(
+        data(
+            [
+                {"at": row["at"], "tint": row["tint"], "text": _beside(row, lanes, spec)}
+                for row in shown
+            ]
+        )
+    ).mark_text(align="left", dx=8, fontSize=11, baseline="middle")  # fmt: skip
+    return [
+        left.encode(x=alt.value(0), y=at, text="text:N"),
+        right.encode(x=alt.value("width"), y=at, text="text:N", color=alt.Color("tint:N", scale=None)),
+    ]
+
+
+def _beside(row: Row, lanes: list[Cell], spec: FigureSpec) -> str:
+    if len(lanes) < 2:
+        return str(row["text"])
+    colour = row["colour"]
+    return f"{clipped(short(colour) if isinstance(colour, str) else said(spec.colour, colour), 24)} {row['text']}"
+
+
+def _name(spec: FigureSpec, row: Row) -> str:
+    return ", ".join(text for text in (said(spec.x, row["x"]), said(spec.colour, row["colour"])) if text)

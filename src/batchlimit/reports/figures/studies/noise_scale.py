@@ -1,0 +1,126 @@
+"""Gradient noise: its scale, or signal to noise, against batch size or over training."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from batchlimit.analysis.intervals import mean_interval
+from batchlimit.errors import InputError
+from batchlimit.reports.figures.figure import Figure, Row
+from batchlimit.reports.figures.studies import drawers
+from batchlimit.reports.figures.studies.cells import Cell, cells, missing
+from batchlimit.reports.figures.studies.curves import band_figure, final_records
+from batchlimit.reports.figures.studies.lines import interval_figure
+from batchlimit.reports.figures.studies.looks import looks_of
+from batchlimit.reports.figures.studies.measures import Measure
+from batchlimit.reports.figures.studies.panels import log_axis
+from batchlimit.studies.results import StudyResult
+from batchlimit.studies.views import FigureSpec
+
+PROBE = "gradient-noise"
+OVER_TRAINING = ("progress", "epoch", "epochs so far", "updates", "steps")
+QUANTITIES = {
+    "noise scale": ("noise_scale", "noise scale (examples)"),
+    "snr": ("snr", "signal / noise of the batch's gradient"),
+    "signal": ("signal", "signal, E||g∥||²"),
+    "noise": ("noise", "noise, E||g⊥||²"),
+    "variance": ("variance", "variance of one example's gradient"),
+    "gradient": ("gradient_sq", "squared norm of the true gradient"),
+}
+_ALSO = {"metric": "noise scale", "noise_scale": "noise scale", "SNR": "snr", "gradient_sq": "gradient"}
+
+
+def quantity(spec: FigureSpec) -> tuple[str, str]:
+    """Return the measurement that a figure shows and its title.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    name = _ALSO.get(spec.y, spec.y)
+    if name not in QUANTITIES:
+        raise InputError(f"A figure of gradient noise knows no '{spec.y}'. Valid: {', '.join(QUANTITIES)}.")
+    return QUANTITIES[name]
+
+
+def against_label(result: StudyResult, spec: FigureSpec) -> list[Row]:
+    """Return one row for each place: the geometric mean over a training, over seeds with its 95 % interval."""
+    rows: list[Row] = []
+    for place in cells(result, spec):
+        logs = []
+        for one in _measured(place):
+            found = [math.log(value) for _, value in _points(one, quantity(spec)[0]) if value > 0]
+            if found:
+                logs.append(math.fsum(found) / len(found))
+        known = mean_interval(logs)
+        if known.mean is not None:
+            ends = {
+                name: math.exp(end) if end is not None else None
+                for name, end in (("mean", known.mean), ("low", known.low), ("high", known.high))
+            }
+            rows.append({"facet": place.facet, "colour": place.colour, "x": place.x, **ends, "n": known.n,
+                         "diverged": 0, "place": "measured"})  # fmt: skip
+    return rows
+
+
+def over_training(result: StudyResult, spec: FigureSpec) -> list[Row]:
+    """Return one row for each (panel, series, update): geometric mean, least and greatest over seeds."""
+    rows: list[Row] = []
+    for place in cells(result, spec, along_x=False):
+        by_update: dict[float, list[float]] = {}
+        for one in _measured(place):
+            for update, value in _points(one, quantity(spec)[0]):
+                if value > 0:
+                    by_update.setdefault(update, []).append(value)
+        rows += [
+            {
+                "facet": place.facet,
+                "colour": place.colour,
+                "x": update,
+                "mean": math.exp(math.fsum(map(math.log, found)) / len(found)),
+                "low": min(found),
+                "high": max(found),
+                "n": len(found),
+            }
+            for update, found in sorted(by_update.items())
+        ]
+    return rows
+
+
+def _measured(place: Cell) -> list[dict[str, Any]]:
+    return [record.measurements[PROBE] for record in final_records(place.arms) if PROBE in record.measurements]
+
+
+def _points(one: dict[str, Any], name: str) -> list[tuple[float, float]]:
+    pairs = zip(one["updates"], one.get(name) or [], strict=False)
+    return [(float(update), float(value)) for update, value in pairs if value is not None]
+
+
+@drawers.register("noise-scale")
+def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
+    """Return the figure; None where no training measured a positive value.
+
+    Against a label (`x`, batch size by default) one value stands for a training, or, with `x` 'updates', all do.
+    """
+    title = quantity(spec)[1]
+    if spec.x in OVER_TRAINING:
+        rows = over_training(result, spec)
+        if not rows:
+            return None
+        y = Measure(title, log=log_axis([float(row["mean"] or 0) for row in rows]))
+        caption = (
+            f"{spec.caption} Geometric mean over seeds, shaded from the least to the greatest. Updates at which the "
+            f"noise hides the gradient have no value.{missing(result.select(spec.only))}"
+        ).strip()
+        looks = looks_of(cells(result, spec, along_x=False))
+        return band_figure(spec, rows, looks, "weight updates", y, caption, log_x=True, called=title)
+    spec = spec.model_copy(update={"x": spec.x or "batch size"})
+    rows = [row for row in against_label(result, spec) if isinstance(row["x"], int | float)]
+    if not rows:
+        return None
+    caption = (
+        f"{spec.caption} Geometric mean over each training, then over seeds with its 95 % bootstrap interval."
+        f"{missing(result.select(spec.only))}"
+    ).strip()
+    log = log_axis([float(row["mean"] or 0) for row in rows])
+    return interval_figure(result, spec, rows, Measure(f"{title}{', logarithmic' if log else ''}"), caption, log_y=log)
