@@ -1,22 +1,25 @@
 """Weight updates of the ResNet-50 parameter list (161 tensors, 25.6 million numbers) on one CPU thread.
 
-    python benchmarks/optimizers.py [--rounds 30] [--json]
+    python benchmarks/optimizers.py [--rounds 30] [--keep-memory] [--json]
 
 One interleaved run, CPU time, medians. `usual LARS` and `usual LAMB` are scratch twins of the per-tensor loops that
 common packages run by default: one operation at a time on each tensor, each operation a pass over memory. With `--json`
 one object of time ratios, ours / theirs:
 
     lars_vs_sgd_foreach         LARS / torch.optim.SGD(foreach=True)                                    aim <= 0.45
-    lars_vs_timm_default        LARS / usual LARS                                                       aim <= 0.33
+    lars_vs_timm_default        LARS / usual LARS                          aim <= 0.33; with --keep-memory <= 0.56
     lamb_vs_timm_default        LAMB, clipping like the other, / usual LAMB                             aim <= 0.50
-    layerwise_extra_over_bound  (LayerWise(SGD) - SGD) / one read and write of the parameters           aim <= 1
+    layerwise_extra_over_bound  (LayerWise(SGD) - SGD) / a copy of the parameters, one read and write   aim <= 1
+    layerwise_extra_over_in_place  the same / one pass that multiplies the parameters by 1 where they are
+    lars_over_bound             LARS / (fused SGD + one read of weights and gradients)     what memory leaves to gain
 
-What bounds it: memory, not arithmetic (with tensors of two numbers each, the whole LARS step is 1.5 ms). A core that
-reads 100 MB in 8 ms takes 22 ms for the fused SGD (reads w, g, v; writes w, v) and 16 more for the two norms, which
-must be known before the first write. Cutting large tensors into blocks that fit the L2 cache was tried and lost: the
-calls cost more than the reads they saved. LayerWise reads and writes a copy of each tensor besides, five passes in all,
-of which a large last-level cache absorbs some. Where the allocator gives memory back to the system, `foreach` and the
-usual loops also pay page faults for their temporaries; ours have none, so the ratios are better there.
+What bounds it: memory, not arithmetic (with tensors of two numbers each, a LARS step is 1.2 ms). LARS has to read
+weights and gradients for their norms before it can write the first weight, and the fused SGD then reads both again with
+the buffer: five reads in all, and `lars_over_bound` says how near it is. `LayerWise` has to read weights and update a
+second time: an ideal kernel adds two reads, 1.5 passes in place. LAMB adds two reads of the weights and one of its
+update to Adam, whose square roots and divisions are half of its time. `--keep-memory` tells the allocator to keep its
+memory, as batchlimit's engine does: `foreach` and the usual loops then pay no page faults for their temporaries (ours
+have none), so the ratios are worse there.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from torch import Tensor, nn
 
 from _measure import emit, interleaved
 from batchlimit.config import LayerWise, Recipe
+from batchlimit.engine.allocator import keep_memory
 from batchlimit.optimizers.build import build_optimizer
 
 MOMENTUM, DECAY = 0.9, 1e-4
@@ -83,15 +87,14 @@ def torch_sgd(**implementation: bool) -> Callable[[], object]:
 
 @torch.no_grad()
 def usual_lars_step(parameters: list[nn.Parameter], buffers: list[Tensor]) -> None:
-    """Update by LARS as commonly written: tensor by tensor, operation by operation."""
+    """Update by LARS as commonly written: tensor by tensor, operation by operation, biases and norms too."""
     for parameter, buffer in zip(parameters, buffers, strict=True):
         gradient = parameter.grad
-        if parameter.ndim > 1:
-            weight_norm, gradient_norm = parameter.norm(2.0), gradient.norm(2.0)
-            one = torch.ones_like(weight_norm)
-            ratio = 1e-3 * weight_norm / (gradient_norm + weight_norm * DECAY + 1e-8)
-            ratio = torch.where(weight_norm > 0, torch.where(gradient_norm > 0, ratio, one), one)
-            gradient = gradient.add(parameter, alpha=DECAY).mul_(ratio)
+        weight_norm, gradient_norm = parameter.norm(2.0), gradient.norm(2.0)
+        one = torch.ones_like(weight_norm)
+        ratio = 1e-3 * weight_norm / (gradient_norm + weight_norm * DECAY + 1e-8)
+        ratio = torch.where(weight_norm > 0, torch.where(gradient_norm > 0, ratio, one), one)
+        gradient = gradient.add(parameter, alpha=DECAY).mul_(ratio)
         buffer.mul_(MOMENTUM).add_(gradient)
         parameter.add_(buffer, alpha=-1e-3)
 
@@ -109,10 +112,9 @@ def usual_lamb_step(parameters: list[nn.Parameter], means: list[Tensor], squares
         square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         update = (mean / 0.5).div_((square.sqrt() / 0.5).add_(1e-6))
         update.add_(parameter, alpha=DECAY)
-        if parameter.ndim > 1:
-            weight_norm, update_norm = parameter.norm(2.0), update.norm(2.0)
-            one = torch.ones_like(weight_norm)
-            update.mul_(torch.where(weight_norm > 0, torch.where(update_norm > 0, weight_norm / update_norm, one), one))
+        weight_norm, update_norm = parameter.norm(2.0), update.norm(2.0)
+        one = torch.ones_like(weight_norm)
+        update.mul_(torch.where(weight_norm > 0, torch.where(update_norm > 0, weight_norm / update_norm, one), one))
         parameter.add_(update, alpha=-1e-3)
 
 
@@ -135,6 +137,12 @@ def copy() -> Callable[[], object]:
     return lambda: [a.copy_(b) for a, b in zip(target, source, strict=True)]
 
 
+def two_reads() -> Callable[[], object]:
+    """Return one read of all weights and gradients."""
+    flat = [t.detach().view(-1) for _, p in make_parameters() for t in (p, p.grad)]
+    return lambda: [torch.dot(tensor, tensor) for tensor in flat]
+
+
 def measure(rounds: int) -> dict[str, float]:
     """Return the median CPU time of each candidate's step, in milliseconds."""
     candidates = {
@@ -154,17 +162,21 @@ def measure(rounds: int) -> dict[str, float]:
         "adam, layer-wise": ours("adam", layerwise=True),
         "read and write": read_and_write(),
         "copy": copy(),
+        "two reads": two_reads(),
     }
     return {name: 1e3 * seconds for name, seconds in interleaved(candidates, rounds).items()}
 
 
 def ratios(times: dict[str, float]) -> dict[str, float]:
     """Return the ratios that the aims are stated in."""
+    extra = times["momentum, layer-wise"] - times["momentum"]
     return {
         "lars_vs_sgd_foreach": times["lars"] / times["SGD foreach"],
         "lars_vs_timm_default": times["lars"] / times["usual LARS"],
         "lamb_vs_timm_default": times["lamb, clipped"] / times["usual LAMB"],
-        "layerwise_extra_over_bound": (times["momentum, layer-wise"] - times["momentum"]) / times["read and write"],
+        "layerwise_extra_over_bound": extra / times["copy"],
+        "layerwise_extra_over_in_place": extra / times["read and write"],
+        "lars_over_bound": times["lars"] / (times["SGD fused"] + times["two reads"]),
     }
 
 
@@ -173,7 +185,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true", help="one JSON object of the ratios")
+    parser.add_argument("--keep-memory", action="store_true", help="tell the allocator to keep its memory")
     arguments = parser.parse_args()
+    if arguments.keep_memory and not keep_memory():
+        parser.error("this system's allocator cannot be told to keep its memory")
     torch.set_num_threads(1)
     times = measure(arguments.rounds)
     if not arguments.json:

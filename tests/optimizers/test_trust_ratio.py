@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_trust_ratio import naive_ratio
 
-from batchlimit.optimizers.trust_ratio import norms, trust_ratio
+from batchlimit.optimizers.trust_ratio import norms, ratio_of_sums, trust_ratio
 
 positive = st.floats(1e-6, 1e6)
 
@@ -56,3 +56,37 @@ def test_norms_of_many_numbers_are_exact_to_1e_5(dtype: torch.dtype) -> None:
     tensors = [torch.randn(1_000_003, generator=torch.Generator().manual_seed(1)).to(dtype), torch.ones(2, 2).to(dtype)]
     exact = [float(tensor.double().norm()) for tensor in tensors]
     assert norms(tensors).tolist() == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-38, 1e-25, 1.0, 1e25, 1e36])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_norms_are_right_where_squares_leave_the_range_of_fp32(dtype: torch.dtype, scale: float) -> None:
+    tensor = (torch.randn(50, 40, generator=torch.Generator().manual_seed(1)).double() * scale).to(dtype)
+    exact = float(tensor.double().norm())
+    assert (exact > 0) == (scale > 0)
+    for view in (tensor, tensor.t(), tensor[:, ::2]):
+        assert float(norms([view])) == pytest.approx(float(view.double().norm()), rel=1e-5, abs=0)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_a_norm_of_what_is_not_finite_is_not_finite(bad: float) -> None:
+    assert not norms([torch.tensor([1.0, bad])]).isfinite().any()
+
+
+def test_norms_of_more_than_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = torch.arange(100.0).reshape(4, 25)
+    monkeypatch.setattr("batchlimit.optimizers.trust_ratio.PIECE", 7)
+    assert float(norms([tensor])) == pytest.approx(sum(i * i for i in range(100)) ** 0.5, rel=1e-6)
+
+
+numbers = st.one_of(st.just(0.0), positive)
+
+
+@given(numbers, numbers, positive, st.floats(0, 1), st.floats(0, 2), st.one_of(st.none(), st.floats(0, 2)))
+def test_in_plain_numbers_it_is_the_same(
+    weight_norm: float, update_norm: float, coefficient: float, decay: float, lower: float, width: float | None
+) -> None:
+    options = {"coefficient": coefficient, "decay": decay, "lower": lower}
+    options["upper"] = None if width is None else lower + width
+    expected = ratio_of(weight_norm, update_norm, **options)
+    assert ratio_of_sums(weight_norm**2, update_norm**2, **options) == pytest.approx(expected, rel=1e-12)

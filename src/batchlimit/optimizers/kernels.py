@@ -11,6 +11,10 @@ from torch import Tensor
 
 Kernel = Literal["fused", "foreach", "loop"]
 
+# Numbers in a block, by measurement: small enough that what was just used is still in the second-level cache,
+# large enough that a call costs less than its memory.
+BLOCK = 1 << 18
+
 # A step count at which Adam's bias corrections are 1 to the last bit.
 UNCORRECTED = torch.tensor(1e30)
 
@@ -51,7 +55,31 @@ def is_dense(tensor: Tensor) -> bool:
 
 def flattened(tensor: Tensor) -> Tensor:
     """Return a dense tensor's elements in their order in memory, shape (numel,), sharing that memory."""
-    return tensor.detach().as_strided((tensor.numel(),), (1,))
+    plain = tensor.detach()
+    return plain.view(-1) if plain.is_contiguous() else plain.as_strided((plain.numel(),), (1,))
+
+
+def blocks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Return dense tensors of one layout cut into flat blocks, one tuple of views a block; small ones stay whole.
+
+    What is done to a block while it is in the cache costs no pass over memory.
+    """
+    if tensors[0].numel() <= BLOCK:
+        return [tensors]
+    return list(zip(*(torch.split(flattened(tensor), BLOCK) for tensor in tensors), strict=True))
+
+
+class Scratch:
+    """Memory that one tensor after another uses, so that it stays in the cache and is not asked for again."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def like(self, tensor: Tensor) -> Tensor:
+        """Return memory of a dense CPU tensor's type and layout, its contents undefined, valid until the next call."""
+        if self._memory.dtype != tensor.dtype or self._memory.numel() < tensor.numel():
+            self._memory = torch.empty(tensor.numel(), dtype=tensor.dtype)
+        return self._memory.as_strided(tensor.shape, tensor.stride())
 
 
 def same_layout(*tensors: Tensor) -> bool:

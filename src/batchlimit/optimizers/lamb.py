@@ -10,10 +10,17 @@ from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_numbers
-from batchlimit.optimizers.kernels import UNCORRECTED, choose_kernel, fused_adam, same_layout
-from batchlimit.optimizers.param_groups import check_exclusion, decay_groups
+from batchlimit.optimizers.kernels import (
+    UNCORRECTED,
+    Scratch,
+    blocks,
+    choose_kernel,
+    fused_adam,
+    same_layout,
+)
+from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
 from batchlimit.optimizers.presets import LAMB_PRESETS, resolve_preset
-from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratios
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, ratio_of_sums, squared_norm, trust_ratios
 
 CLIPS = ("above", "always")
 
@@ -80,7 +87,8 @@ class LAMB(torch.optim.Optimizer):
         self.clip_norm = clip_norm
         self.clip = clip
         self._record = TrustRatioRecord()
-        self._scratch: dict[tuple[str, torch.dtype], Tensor] = {}
+        self._scratch = Scratch()
+        self._clipped = Scratch()
 
     def trust_ratios(self) -> dict[str, Tensor]:
         """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""
@@ -154,47 +162,75 @@ class LAMB(torch.optim.Optimizer):
             if not torch.compiler.is_compiling():
                 self._record.add(params, ratios)
             return
+        gain = 1.0 if factor is None else float(factor)
+        exempt: list[tuple[Tensor, ...]] = []
         for one in zip(params, grads, means, squares, steps, strict=True):
-            if kernel == "fused" and same_layout(*one[:4]):
-                ratios = self._update_fused(group, factor, *one)
+            if kernel != "fused" or not same_layout(*one[:4]):
+                self._record.add([one[0]], _update_together(group, factor, *([tensor] for tensor in one)))
+            elif is_excluded(one[0], group["exclude"]):
+                exempt.append(one)
             else:
-                ratios = _update_together(group, factor, *([tensor] for tensor in one))
-            self._record.add([one[0]], ratios)
+                self._record.add([one[0]], [self._update_adapted(group, gain, *one)])
+        if exempt:
+            _update_exempt(group, gain, *(list(tensors) for tensors in zip(*exempt, strict=True)))
 
-    def _update_fused(
+    def _update_adapted(
         self,
         group: dict[str, Any],
-        factor: Tensor | None,
+        gain: float,
         parameter: Tensor,
         gradient: Tensor,
         mean: Tensor,
         square: Tensor,
         step: Tensor,
-    ) -> Tensor:
-        """Update one tensor on a CPU; return its trust ratio, shape (1,).
+    ) -> float:
+        """Update one tensor on a CPU; return its trust ratio.
 
-        Adam's kernel run on -weight_decay * w leaves minus the update there: three passes over memory in all.
+        Adam's kernel run on -weight_decay * w leaves minus the update there. Block by block, so that what one
+        operation leaves in the cache the next finds there.
         """
-        if factor is not None:
-            gradient = torch.mul(gradient, factor, out=self._scratch_like(gradient, "gradient"))
-        update = self._scratch_like(parameter, "update")
-        if group["weight_decay"] != 0:
-            torch.mul(parameter, -group["weight_decay"], out=update)
-        else:
-            update.zero_()
-        lists = [update], [gradient], [mean], [square], [step if group["bias_correction"] else UNCORRECTED]
-        fused_adam(*lists, step_size=1.0, betas=group["betas"], eps=group["eps"])
-        bounds = {"lower": group["lower"], "upper": group["upper"]}
-        ratio = trust_ratios([parameter], [update], group["exclude"], **bounds)
-        parameter.add_(update, alpha=float(group["lr"]) * float(ratio))
+        weight_sum = update_sum = 0.0
+        update = self._scratch.like(parameter)
+        for w, g, m, v, u in blocks(parameter, gradient, mean, square, update):
+            weight_sum += squared_norm(w)
+            clipped = g if gain == 1.0 else torch.mul(g, gain, out=self._clipped.like(g))
+            torch.mul(w, -group["weight_decay"], out=u)
+            _adam(group, [u], [clipped], [m], [v], [step])
+            update_sum += squared_norm(u)
+        ratio = ratio_of_sums(weight_sum, update_sum, lower=group["lower"], upper=group["upper"])
+        parameter.add_(update, alpha=float(group["lr"]) * ratio)
         return ratio
 
-    def _scratch_like(self, tensor: Tensor, use: str) -> Tensor:
-        """Return memory of `tensor`'s type and layout which all tensors share, so that it stays in the cache."""
-        key = (use, tensor.dtype)
-        if key not in self._scratch or self._scratch[key].numel() < tensor.numel():
-            self._scratch[key] = torch.empty(tensor.numel(), dtype=tensor.dtype)
-        return self._scratch[key].as_strided(tensor.shape, tensor.stride())
+
+def _update_exempt(
+    group: dict[str, Any],
+    gain: float,
+    params: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: list[Tensor],
+) -> None:
+    """Update tensors without a trust ratio on a CPU: biases and norms, so many and so small that calls are the cost."""
+    updates = list(torch._foreach_mul(params, -group["weight_decay"]))
+    if gain != 1.0:
+        grads = list(torch._foreach_mul(grads, gain))
+    _adam(group, updates, grads, means, squares, steps)
+    torch._foreach_add_(params, updates, alpha=float(group["lr"]))
+
+
+def _adam(
+    group: dict[str, Any],
+    updates: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: list[Tensor],
+) -> None:
+    """Advance the moments and subtract Adam's update, without weight decay and LR, from `updates`."""
+    if not group["bias_correction"]:
+        steps = [UNCORRECTED] * len(updates)
+    fused_adam(updates, grads, means, squares, steps, step_size=1.0, betas=group["betas"], eps=group["eps"])
 
 
 def _update_together(

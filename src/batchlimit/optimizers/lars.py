@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_bounds, check_choice, check_numbers
-from batchlimit.optimizers.kernels import choose_kernel, fused_sgd, same_layout
-from batchlimit.optimizers.param_groups import check_exclusion, decay_groups
+from batchlimit.optimizers.kernels import blocks, choose_kernel, fused_sgd, same_layout
+from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
 from batchlimit.optimizers.presets import LARS_PRESETS, resolve_preset
-from batchlimit.optimizers.trust_ratio import TrustRatioRecord, trust_ratios
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, ratio_of_sums, squared_norm, trust_ratios
 
 DECAYS = ("both", "ratio", "decoupled")
 
@@ -113,30 +113,62 @@ class LARS(torch.optim.Optimizer):
                 buffers.append(state["momentum_buffer"])
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor]) -> None:
-        ratios = _trust_ratios(group, params, grads)
-        if not torch.compiler.is_compiling():
-            self._record.add(params, ratios)
         kernel = choose_kernel(params, foreach=group["foreach"], fused=group["fused"])
         if kernel == "foreach":
+            ratios = trust_ratios(params, grads, group["exclude"], **_options(group))
+            if not torch.compiler.is_compiling():
+                self._record.add(params, ratios)
             _update_together(group, params, grads, buffers, list((group["lr"] * ratios).unbind()))
             return
-        for index, ratio in enumerate(ratios.tolist()):
-            own = [buffers[index]] if buffers else []
-            size = float(group["lr"]) * ratio
-            _update_one(group, params[index], grads[index], own, size, fused=kernel == "fused")
+        exempt: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
+        for index, parameter in enumerate(params):
+            one = [parameter], [grads[index]], [buffers[index]] if buffers else []
+            if not is_excluded(parameter, group["exclude"]):
+                self._update_adapted(group, *one, fused=kernel == "fused")
+            elif kernel == "fused" and _fusable(group, parameter, grads[index], *one[2]):
+                for whole, part in zip(exempt, one, strict=True):
+                    whole.extend(part)
+            else:
+                _update_blocks(group, *one, float(group["lr"]))
+        if exempt[0]:
+            _update_fused(group, *exempt, float(group["lr"]))
+
+    def _update_adapted(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        buffers: list[Tensor],
+        *,
+        fused: bool,
+    ) -> None:
+        """Update one tensor on a CPU, by its trust ratio; the lists hold one tensor, `buffers` at most."""
+        ratio = ratio_of_sums(squared_norm(params[0]), squared_norm(grads[0]), **_options(group))
+        self._record.add(params, [ratio])
+        size = float(group["lr"]) * ratio
+        if fused and _fusable(group, *params, *grads, *buffers):
+            _update_fused(group, params, grads, buffers, size)
+        else:
+            _update_blocks(group, params, grads, buffers, size)
 
 
-def _trust_ratios(group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> Tensor:
-    """Return the trust ratio of each parameter, shape (len(params),)."""
-    return trust_ratios(
-        params,
-        grads,
-        group["exclude"],
-        coefficient=group["coefficient"],
-        decay=0.0 if group["decay"] == "decoupled" else group["weight_decay"],
-        lower=group["lower"],
-        upper=group["upper"],
-    )
+def _options(group: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of `trust_ratio`."""
+    return {
+        "coefficient": group["coefficient"],
+        "decay": 0.0 if group["decay"] == "decoupled" else group["weight_decay"],
+        "lower": group["lower"],
+        "upper": group["upper"],
+    }
+
+
+def _fusable(group: dict[str, Any], *tensors: Tensor) -> bool:
+    """Return whether torch's fused kernel can express the update of one parameter, given with all that belongs to it.
+
+    Its Nesterov does not damp the gradient, so LARS with the LR in the buffer cannot be had from it.
+    """
+    in_buffer = group["momentum"] != 0 and group["lr_in_buffer"]
+    return not (in_buffer and group["nesterov"]) and same_layout(*tensors)
 
 
 def _update_together(
@@ -160,23 +192,28 @@ def _update_together(
     torch._foreach_sub_(params, updates)
 
 
-def _update_one(
-    group: dict[str, Any], parameter: Tensor, gradient: Tensor, buffers: list[Tensor], size: float, *, fused: bool
+def _update_blocks(
+    group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor], size: float
 ) -> None:
-    """Update one tensor on a CPU, by torch's fused kernel where it can express the update; `size` is lr * ratio.
-
-    `buffers` is one momentum buffer, or empty.
-    """
-    in_buffer = bool(buffers) and group["lr_in_buffer"]
-    # torch's Nesterov does not damp the gradient, so LARS with the LR in the buffer cannot be had from its kernel.
-    if not fused or (in_buffer and group["nesterov"]) or not same_layout(parameter, gradient, *buffers):
-        _update_together(group, [parameter], [gradient], buffers, [torch.tensor(size, dtype=torch.float64)])
+    """Update one tensor on a CPU operation by operation, in blocks that stay in the cache; `size` is lr * ratio."""
+    sizes = [torch.tensor(size, dtype=torch.float64)]
+    if not same_layout(*params, *grads, *buffers):
+        _update_together(group, params, grads, buffers, sizes)
         return
+    for weight, gradient, *buffer in blocks(*params, *grads, *buffers):
+        _update_together(group, [weight], [gradient], buffer, sizes)
+
+
+def _update_fused(
+    group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor], size: float
+) -> None:
+    """Update tensors on a CPU in one pass over memory; `size` is lr * ratio, one for all."""
+    in_buffer = bool(buffers) and group["lr_in_buffer"]
     if group["weight_decay"] != 0 and group["decay"] == "decoupled":
-        parameter.mul_(1 - float(group["lr"]) * group["weight_decay"])
+        torch._foreach_mul_(params, 1 - float(group["lr"]) * group["weight_decay"])
     fused_sgd(
-        [parameter],
-        [gradient],
+        params,
+        grads,
         buffers,
         step_size=1.0 if in_buffer else size,
         gain=size if in_buffer else 1.0,

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from batchlimit.optimizers.checks import check_bounds, check_numbers
-from batchlimit.optimizers.kernels import is_dense
+from batchlimit.optimizers.kernels import Scratch, is_dense
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
-from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, trust_ratio
+from batchlimit.optimizers.pending_update import PendingUpdate, has_pending_update
+from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, ratio_of_sums, squared_norm, trust_ratio
 
 # torch's solvers in which no tensor's update depends on another tensor.
 TENSOR_BY_TENSOR = (
@@ -63,7 +64,7 @@ class LayerWise(torch.optim.Optimizer):
         self._record = TrustRatioRecord()
         # torch's decorators of `step` (hooks, profiler) break graphs when they are called from compiled code.
         self._plain_step = inspect.unwrap(type(base).step)
-        self._kept = torch.empty(0)
+        self._kept = Scratch()
         self._share()
 
     def _share(self) -> None:
@@ -147,17 +148,24 @@ class LayerWise(torch.optim.Optimizer):
                 group["params"] = params
 
     def _step_one(self, group: dict[str, Any], parameter: Tensor) -> None:
-        if self._kept.dtype != parameter.dtype or self._kept.numel() < parameter.numel():
-            self._kept = torch.empty(parameter.numel(), dtype=parameter.dtype)
-        dense = is_dense(parameter)
-        kept = self._kept.as_strided(parameter.shape, parameter.stride()) if dense else torch.empty_like(parameter)
-        kept.copy_(parameter)
-        weight_norm = norms([kept])
-        self.base.step()
-        difference = kept.sub_(parameter)  # minus the update
-        ratio = self._ratio(weight_norm, norms([difference]), group)
-        parameter.add_(difference, alpha=1 - float(ratio))
-        self._record.add([parameter], ratio)
+        lr = float(group["lr"])
+        if lr != 0 and has_pending_update(self.base, group, parameter):
+            update = PendingUpdate(self.base, group, parameter, self._kept)
+            weight_sum, update_sum = update.take()
+            ratio = self._ratio_of_sums(weight_sum, update_sum * (update.scale / lr) ** 2)
+            parameter.add_(update.direction, alpha=update.scale * ratio)
+        else:
+            kept = self._kept.like(parameter) if is_dense(parameter) else torch.empty_like(parameter)
+            kept.copy_(parameter)
+            weight_sum = squared_norm(kept)
+            self.base.step()
+            difference = kept.sub_(parameter)  # minus the update
+            ratio = self._ratio_of_sums(weight_sum, squared_norm(difference) / lr**2 if lr else 0.0)
+            parameter.add_(difference, alpha=1 - ratio)
+        self._record.add([parameter], [ratio])
+
+    def _ratio_of_sums(self, weight_sum: float, update_sum: float) -> float:
+        return ratio_of_sums(weight_sum, update_sum, coefficient=self.coefficient, lower=self.lower, upper=self.upper)
 
     def _ratio(self, weight_norms: Tensor, update_norms: Tensor, group: dict[str, Any]) -> Tensor:
         return trust_ratio(

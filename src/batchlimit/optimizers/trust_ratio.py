@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from batchlimit.optimizers.kernels import flattened, is_dense
 from batchlimit.optimizers.param_groups import is_excluded
+
+# So many numbers at a time are summed up: a dot product of int32 length, with little rounding.
+PIECE = 1 << 20
 
 
 def trust_ratio(
@@ -38,26 +42,58 @@ def trust_ratio(
 def norms(tensors: list[Tensor]) -> Tensor:
     """Return the Euclidean norms of `tensors` of one device, shape (len(tensors),), in fp32 or wider.
 
-    On a CPU by BLAS's dot product, which sums over more lanes than torch's norm: 20 times less rounding error on two
-    million numbers (2e-6 against 4e-5), and faster.
+    On a CPU by `squared_norm`, right at any scale. Elsewhere, and while `torch.compile` traces, by torch's own norm,
+    whose fp32 squares become 0 or infinite where a norm is not between about 1e-19 and 1e19.
     """
     if tensors[0].device.type == "cpu" and not torch.compiler.is_compiling():
-        return torch.stack([_norm(tensor) for tensor in tensors])
+        roots = [math.sqrt(squared_norm(tensor)) for tensor in tensors]
+        return torch.tensor(roots, dtype=_wide(tensors[0]))
     return torch.stack(torch._foreach_norm(tensors, 2, dtype=_wide(tensors[0])))
+
+
+def squared_norm(tensor: Tensor) -> float:
+    """Return the sum of the squares of a CPU tensor, of any type and scale.
+
+    By BLAS's dot product, piece by piece and the pieces added in fp64: as fast as memory can be read, and with 20
+    times less rounding error than torch's norm on two million numbers (2e-6 against 4e-5).
+    """
+    if not is_dense(tensor):
+        return _exact_square(tensor)
+    if tensor.numel() <= PIECE:
+        return _square(flattened(tensor))
+    return sum(_square(piece) for piece in torch.split(flattened(tensor), PIECE))
+
+
+def _square(flat: Tensor) -> float:
+    wide = flat if flat.dtype == torch.float32 else flat.to(_wide(flat))
+    total = torch.dot(wide, wide).item()
+    # Squares of fp32 numbers leave its range long before the numbers do.
+    return total if 1e-30 < total < 1e38 else _exact_square(flat)
+
+
+def _exact_square(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2
 
 
 def _wide(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _norm(tensor: Tensor) -> Tensor:
-    if tensor.dtype in (torch.float32, torch.float64):
-        if not is_dense(tensor):
-            norm: Tensor = torch.linalg.vector_norm(tensor)
-            return norm
-        flat = flattened(tensor)
-        return torch.dot(flat, flat).sqrt_()
-    return _norm(tensor.detach().to(_wide(tensor)))
+def ratio_of_sums(
+    weight_sum: float,
+    update_sum: float,
+    *,
+    coefficient: float = 1.0,
+    decay: float = 0.0,
+    lower: float = 0.0,
+    upper: float | None = None,
+) -> float:
+    """Return `trust_ratio` of one tensor from the squares of its two norms: the same in numbers, 100 times cheaper."""
+    if weight_sum == 0 or update_sum == 0:
+        return 1.0
+    weight_norm = math.sqrt(weight_sum)
+    ratio = max(coefficient * weight_norm / (math.sqrt(update_sum) + decay * weight_norm), lower)
+    return ratio if upper is None else min(ratio, upper)
 
 
 def trust_ratios(params: list[Tensor], updates: list[Tensor], exclude: str, **options: Any) -> Tensor:
