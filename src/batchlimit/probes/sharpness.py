@@ -20,7 +20,9 @@ from batchlimit.probes.probe import Probe, Setting, rounded
 EXAMPLES = 512
 _LOOKS = 4
 _TOLERANCE = 1e-3
-_RESTARTS = 20
+_RESTARTS = 50
+# Few, as the top eigenvalue mostly stands apart: 9 to 13 products find it, where ARPACK's own 20 take 21.
+_VECTORS = 8
 
 Vector = npt.NDArray[np.float32]
 
@@ -36,8 +38,8 @@ class Sharpness(Probe):
 
     The result: {"updates": [...], "top_eigenvalue": [...], "examples": n}. `updates` counts the updates made before
     the look, the first 0, four more log-spaced to the end; an eigenvalue is None where the weights were not finite or
-    the iterations did not converge. Each look costs about as much as 40 gradients of its examples, in one pass, and
-    memory for 20 copies of the parameters.
+    the iterations did not converge. Each look costs about as much as 20 to 30 gradients of its examples, in one
+    pass, and memory for a dozen copies of the parameters.
 
     Raises:
         InputError: the model has an operation without second derivatives.
@@ -128,10 +130,9 @@ def top_eigenvalue(loss: Any, parameters: list[nn.Parameter], *, seed: int = 0) 
     if len(start) == 1:
         return float(product(np.ones(1, dtype=np.float32))[0])
     operator = LinearOperator((len(start), len(start)), matvec=product, dtype=np.float32)
+    options = {"ncv": min(_VECTORS, len(start)), "tol": _TOLERANCE, "maxiter": _RESTARTS}
     try:
-        values = eigsh(
-            operator, k=1, which="LA", v0=start, tol=_TOLERANCE, maxiter=_RESTARTS, return_eigenvectors=False
-        )
+        values = eigsh(operator, k=1, which="LA", v0=start, return_eigenvectors=False, **options)
     except ArpackError:
         return None
     value = float(values[0])
