@@ -12,7 +12,7 @@ from batchlimit.findings import Boundary
 from batchlimit.reports.figures import beside, regime_map, regimes
 from batchlimit.reports.page import reproduce_command, write_report
 from batchlimit.reports.tables import set_rows
-from batchlimit.reports.verdict import limit_text
+from batchlimit.reports.verdict import further_with_less, limit_text
 
 
 def marks(name: str) -> list[dict[str, object]]:
@@ -96,6 +96,26 @@ def test_the_table_of_sets_ends_with_the_verdicts_own() -> None:
     assert first.trials == 171
     assert first.full_decision == "fail"
     assert set_rows(problem_finding(), (paper_finding(),))[1].full is None
+
+
+@pytest.mark.parametrize(
+    ("reach", "recipes", "warned"),
+    [
+        (Boundary(value=256, undecided=(1000,)), ("lars", "lamb"), True),
+        (Boundary(value=1000), ("lars",), True),
+        (Boundary(value=256, next_fail=512), ("lars", "lamb"), False),
+        (Boundary(value=512, next_fail=1000), ("lars", "lamb"), False),
+        (Boundary(value=1000), ("lars", "adam"), False),  # other recipes may well reach further
+    ],
+)
+def test_a_part_of_the_recipes_that_may_reach_further_is_told(
+    reach: Boundary, recipes: tuple[str, ...], warned: bool
+) -> None:
+    """The verdict's own set fails at 1,000."""
+    other = paper_finding().model_copy(update={"large_up_to": reach, "recipes": recipes})
+    told = further_with_less(digits_finding(), (other,))
+    assert ("not known to fail at 1,000" in told) is warned
+    assert bool(told) is warned
 
 
 def test_the_command_asks_for_both_sets() -> None:

@@ -13,7 +13,7 @@ from batchlimit.cli.terminal import Output
 from batchlimit.findings import Estimate, LimitFinding, Measurement
 from batchlimit.reports.quantities import count, is_percent, metric_text
 from batchlimit.reports.tables import set_rows
-from batchlimit.reports.verdict import all_sizes, as_json, reached_by, sentence, summary_lines
+from batchlimit.reports.verdict import all_sizes, as_json, further_with_less, reached_by, sentence, summary_lines
 
 DECISION_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _REGIMES = {"baseline": "", "small": "green", "large": "cyan", "huge": "red", "unknown": "yellow"}
@@ -35,6 +35,9 @@ def conclude(finding: LimitFinding, beside: Sequence[LimitFinding] = (), *, ledg
     if beside:
         console.print(sets_table(finding, beside), soft_wrap=wide)
         console.print()
+        if warning := further_with_less(finding, beside):
+            console.print(Text(warning), soft_wrap=wide)
+            console.print()
     # Without a verdict there is nothing that it rests on; the last line is the cost.
     for line in summary_lines(finding)[-1 if finding.problem else 0 :]:
         console.print(Text(line), soft_wrap=wide)

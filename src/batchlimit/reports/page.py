@@ -5,38 +5,20 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from batchlimit.findings import LimitFinding
 from batchlimit.records import TrialRecord
 from batchlimit.reports import quantities, tables, verdict
-from batchlimit.reports.embedding import chart_library, data_uri, embedded_json, integrity
-from batchlimit.reports.export import FORMATS, export
+from batchlimit.reports.document import ShownFigure, render, show, unbroken
 from batchlimit.reports.figures import cost, heat_maps, learning_curves, regime_map, regimes
 from batchlimit.reports.figures.beside import spoken_beside
-from batchlimit.reports.figures.figure import Figure, config
+from batchlimit.reports.figures.figure import Figure
 from batchlimit.reports.folder import check_writable, write_atomically
-from batchlimit.reports.palette import DARK, LIGHT
 
 PAGE = "report.html"
 FIGURES = "figures"
-
-
-@dataclass(frozen=True)
-class ShownFigure:
-    """A figure as the page shows it: its static picture, its charts by key, its files, and what a listener hears."""
-
-    figure: Figure
-    picture: str
-    keys: tuple[str, ...]
-    links: tuple[tuple[str, str], ...]
-    spoken: str
-    wide: bool
 
 
 def write_report(
@@ -53,7 +35,7 @@ def write_report(
     check_writable(folder / FIGURES)
     specs: dict[str, Any] = {}
     shown = {
-        name: _shown(finding, figure, folder / FIGURES, specs, beside) if figure is not None else None
+        name: _shown(finding, figure, folder, specs, beside) if figure is not None else None
         for name, figure in _figures(finding, records, beside).items()
     }
     page = _render(finding, records, shown, specs, beside)
@@ -79,37 +61,12 @@ def _figures(
 def _shown(
     finding: LimitFinding, figure: Figure, folder: Path, specs: dict[str, Any], beside: Sequence[LimitFinding]
 ) -> ShownFigure:
-    picture = data_uri(export(figure, folder))
-    keys = []
-    for place, spec in enumerate(figure.panel_specs):
-        keys.append(f"{figure.name}-{place}")
-        specs[keys[-1]] = spec
-    wide = figure.panel_specs[0].get("width") == "container"
-    links = tuple((kind.upper(), f"{FIGURES}/{figure.name}.{kind}") for kind in FORMATS)
-    spoken = _spoken_map(finding, beside) if figure.name == "regime-map" else f"{figure.title} {figure.caption}"
-    return ShownFigure(figure, picture, tuple(keys), links, spoken, wide)
+    spoken = _spoken_map(finding, beside) if figure.name == "regime-map" else ""
+    return show(figure, folder, FIGURES, specs, spoken=spoken)
 
 
 def _spoken_map(finding: LimitFinding, beside: Sequence[LimitFinding]) -> str:
     return regimes.spoken(finding) + spoken_beside(finding, beside)
-
-
-@functools.cache
-def _templates() -> jinja2.Environment:
-    # Autoescape for every template: what a user named is text, wherever it stands.
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("batchlimit.reports", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _source(name: str) -> str:
-    environment = _templates()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
 
 
 def _render(
@@ -120,50 +77,29 @@ def _render(
     beside: Sequence[LimitFinding],
 ) -> str:
     percent = quantities.is_percent(finding)
-    scripts = [chart_library(), _source("report.js")]
-    data = {"specs": specs, "themes": {"light": _transparent(config(LIGHT)), "dark": _transparent(config(DARK))}}
-    return (
-        _templates()
-        .get_template("report.html.j2")
-        .render(
-            finding=finding,
-            sentence=verdict.sentence(finding),
-            rests_on=verdict.rests_on(finding),
-            cards=cards(finding),
-            shown=shown,
-            sets=tables.set_rows(finding, beside),
-            sizes=tables.size_rows(finding),
-            blocks=tables.recipe_blocks(finding),
-            devices=tables.device_rows(finding),
-            environment=tables.environment_rows(finding, records),
-            command=reproduce_command(finding, beside),
-            estimate=lambda known: _unbroken(quantities.estimate_text(known, percent=percent)),
-            metric=functools.partial(quantities.metric_text, percent=percent, digits=2),
-            count=quantities.count,
-            counted=quantities.counted,
-            large_count=quantities.large_count,
-            span=quantities.span,
-            decisions={"pass": "reaches the target", "fail": "falls short", "undecided": "undecided", None: ""},
-            css=_trusted(_source("report.css")),
-            scripts=[_trusted(script) for script in scripts],
-            policy=" ".join(integrity(script) for script in scripts),
-            data=_trusted(embedded_json(verdict.strict(data))),
-        )
+    return render(
+        "report.html.j2",
+        specs,
+        finding=finding,
+        sentence=verdict.sentence(finding),
+        rests_on=verdict.rests_on(finding),
+        cards=cards(finding),
+        shown=shown,
+        sets=tables.set_rows(finding, beside),
+        sets_warning=verdict.further_with_less(finding, beside),
+        sizes=tables.size_rows(finding),
+        blocks=tables.recipe_blocks(finding),
+        devices=tables.device_rows(finding),
+        environment=tables.environment_rows(finding, records),
+        command=reproduce_command(finding, beside),
+        estimate=lambda known: unbroken(quantities.estimate_text(known, percent=percent)),
+        metric=functools.partial(quantities.metric_text, percent=percent, digits=2),
+        count=quantities.count,
+        counted=quantities.counted,
+        large_count=quantities.large_count,
+        span=quantities.span,
+        decisions={"pass": "reaches the target", "fail": "falls short", "undecided": "undecided", None: ""},
     )
-
-
-def _unbroken(text: str) -> str:
-    """Keep a number with its unit, and 'n = 5' together, when the line is broken."""
-    return text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
-
-
-def _trusted(text: str) -> Markup:
-    """Mark our own files and escaped JSON as markup; nothing else in a report is."""
-    return Markup(text)
-
-
-def _transparent(theme: dict[str, Any]) -> dict[str, Any]:
-    return {**theme, "background": "transparent"}
 
 
 def cards(finding: LimitFinding) -> list[tuple[str, str, str]]:

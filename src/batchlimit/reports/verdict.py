@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,26 @@ def limit_text(boundary: Boundary) -> str:
         return "undecided" if boundary.undecided else "none"
     above = [count(size) for size in boundary.undecided if size > boundary.value]
     return f"{count(boundary.value)} (undecided: {listed(above)})" if above else count(boundary.value)
+
+
+def further_with_less(finding: LimitFinding, beside: Sequence[LimitFinding]) -> str:
+    """Return what to make of a set whose recipes are all in the verdict's and which may reach further; '' if none."""
+    own = finding.large_up_to
+    fails = own.next_fail if own.next_fail is not None else math.inf
+    further = [
+        other
+        for other in beside
+        if set(other.recipes) <= set(finding.recipes)
+        and any(size >= fails for size in (other.large_up_to.value or 0, *other.large_up_to.undecided))
+    ]
+    if not further:
+        return ""
+    names = listed([f"'{other.techniques}'" for other in further])
+    return (
+        f"The recipes of {names} are among those of '{finding.techniques}', yet are not known to fail at "
+        f"{count(fails)}: where more recipes compete, each gets fewer trials before it is given up. There, "
+        f"read the verdict as undecided; --exhaustive gives every recipe all of its trials."
+    )
 
 
 def boundary_text(boundary: Boundary, *, end: int) -> str:
