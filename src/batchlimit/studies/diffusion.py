@@ -32,6 +32,7 @@ from batchlimit.studies.views import FigureSpec, TableSpec
 
 PROBE = "weight-distance"
 SAME_DISTANCE = 1.25  # the farthest at most this many times the nearest
+OWN, LARS = "the baseline's solver", "LARS"
 OTHER_MINIMUM = 0.5  # end points at least this share of the distance travelled apart
 
 
@@ -44,8 +45,9 @@ def arms(facts: Facts, effort: Effort) -> tuple[Arm, ...]:
 def _arm(facts: Facts, effort: Effort, solver: str, batch_size: int) -> Arm:
     recipe = derived(facts, solver, batch_size, schedule="constant", schedule_options={}, warmup="0%")
     points = effort.most(1, 3, 5)
+    group = OWN if solver == facts.baseline.solver else LARS
     return Arm(
-        labels={"solver": solver, "regime": regime(facts, batch_size), "batch size": batch_size},
+        labels={"solver": solver, "group": group, "regime": regime(facts, batch_size), "batch size": batch_size},
         batch_size=batch_size,
         epochs=_length(facts, effort, batch_size),
         recipe=recipe,
@@ -88,8 +90,11 @@ def law_of(arm: ArmResult) -> Diffusion | None:
 
 
 def slow(law: Diffusion) -> bool:
-    """Return whether the distance grows like the logarithm: alpha may be 2, and no power law describes it better."""
-    return bool(law.consistent) and law.best != "power"
+    """Return whether the distance grows like the logarithm: a line in log t fits best, or alpha may be 2.
+
+    Not where a power law of t fits best: alpha then describes a curve that the theory does not.
+    """
+    return law.best == "log-linear" or (law.best == "log-power" and bool(law.consistent))
 
 
 def logarithmic(*regimes: str, expected: bool) -> Judge:
@@ -210,12 +215,15 @@ STUDY = Study(
             colour="batch size",
             facet="solver",
         ),
-        FigureSpec(
-            name="end-points",
-            kind="end-points",
-            title="How far from each other do the batch sizes end?",
-            x="batch size",
-            facet="solver",
+        *(
+            FigureSpec(
+                name=f"end-points-{name}",
+                kind="end-points",
+                title=f"How far from each other do the batch sizes end, with {group}?",
+                colour="batch size",
+                only={"group": group},
+            )
+            for name, group in (("baseline", OWN), ("lars", LARS))
         ),
     ),
     claims=(

@@ -28,6 +28,7 @@ from batchlimit.studies.views import FigureSpec, PaperValue, TableSpec
 LARS, LAMB, LAMB_LONG = "LARS, polynomial decay", "LAMB, usual warmup", "LAMB, very long warmup"
 UNTUNED, CYCLES = "LARS, cyclical, not tuned", "LARS, cyclical, length tuned"
 BASELINE = "baseline"
+OTHER = "other solvers"
 OTHERS = {"momentum": "momentum", "adam": "Adam"}
 LONG_WARMUPS = {1: ["50%"], 2: ["40%", "70%"], 3: ["40%", "60%", "80%"]}
 LENGTHS = [0.1, 0.2, 0.4, 0.8]
@@ -42,7 +43,7 @@ def arms(facts: Facts, effort: Effort) -> tuple[Arm, ...]:
         baseline(facts, effort, {"recipe": BASELINE}),
         tuned(facts, effort, "lars", "large", {"recipe": LARS}),
         tuned(facts, effort, "lars", "huge", {"recipe": LARS}),
-        *(tuned(facts, effort, s, "huge", {"recipe": name, "others": True}) for s, name in OTHERS.items()),
+        *(tuned(facts, effort, s, "huge", {"recipe": name, "kind": OTHER}) for s, name in OTHERS.items()),
         tuned(facts, effort, "lamb", "huge", {"recipe": LAMB}),
         searched(facts, effort, "huge", {"recipe": LAMB_LONG}, lamb, long_warmup(lamb, effort)),
         searched(facts, effort, "huge", {"recipe": UNTUNED}, short, space(short, effort)),
@@ -154,7 +155,8 @@ STUDY = Study(
     paper_setting="MNIST with LeNet, batch sizes 8K and 32K, 30 epochs",
     paper_workload="mnist",
     note="All recipes but the baseline are tuned with the same number of trials. The paper does not give its cycle "
-    "lengths: 'not tuned' is a cycle of a tenth of the training.",
+    "lengths: 'not tuned' is a cycle of a tenth of the training. Its 98.7 % with LAMB is below the baseline's 99.2 %, "
+    "but at the bar of its own Definition 2.2, 99.5 % of that.",
     arms=arms,
     tables=(
         TableSpec(name="accuracy", title="How good is each recipe at the end?", rows="recipe", columns="batch"),
@@ -190,7 +192,7 @@ STUDY = Study(
         Claim(
             "At a huge batch, momentum and Adam do worse than LARS.",
             "section 3.1",
-            better(at(LARS), {"others": True}),
+            better(at(LARS), {"kind": OTHER}),
             paper="error 4.2 % against about 8 %",
         ),
         Claim(
@@ -205,10 +207,10 @@ STUDY = Study(
             paper="98.7 % against 95.8 %",
         ),
         Claim(
-            "Even so it does not reach the target, 99.5 % of the baseline's accuracy.",
+            "Even so it does not reach the accuracy of the baseline.",
             "section 3.1",
-            opposite(keeps(at(LAMB_LONG), at(BASELINE, "baseline"))),
-            paper="98.7 % against a baseline of 99.2 %",
+            opposite(keeps(at(LAMB_LONG), at(BASELINE, "baseline"), share=1.0)),
+            paper="98.7 % against 99.2 %",
         ),
         Claim(
             "A cyclical learning rate whose length is not tuned hurts.",
@@ -227,7 +229,7 @@ STUDY = Study(
         PaperValue(where=at(BASELINE, "baseline"), value=0.992, source="Table 2"),
         PaperValue(where=at(LARS, "large"), value=0.992, source="section 3.1: error 0.8 % at 8K"),
         PaperValue(where=at(LARS), value=0.958, source="Figure 31"),
-        PaperValue(where={"others": True}, words="about 92 %", source="section 3.1"),
+        PaperValue(where={"kind": OTHER}, words="about 92 %", source="section 3.1"),
         PaperValue(where=at(LAMB_LONG), value=0.987, source="Figure 5"),
         PaperValue(where=at(UNTUNED), value=0.873, source="Figure 32"),
         PaperValue(where=at(CYCLES), value=0.962, source="Figure 33"),

@@ -72,7 +72,8 @@ def gain(result: StudyResult, noisy: ArmResult, plain: ArmResult, confidence: fl
 def none_helps(result: StudyResult) -> Judgement:
     """Judge whether none of the four noises gains anything: four paired comparisons, corrected by Bonferroni.
 
-    Agrees where no mean gain is above 0; differs where an interval lies above 0; else undecided.
+    Agrees where no mean gain is above 0; differs where an interval lies above 0; else undecided. A noise with which
+    every training diverged gains nothing.
     """
     plain = next((arm for arm in result.select({"noise": NONE}) if arm.status != "unfinished"), None)
     best = {where: arm for where in SIZES if (arm := chosen(result, where)) is not None}
@@ -87,11 +88,17 @@ def none_helps(result: StudyResult) -> Judgement:
     gains = [gain(result, arm, plain, 1 - 0.05 / len(SIZES)) for arm in best.values() if arm.status == "measured"]
     if any(known.low is not None and known.low > 0 for known in gains):
         return Judgement("differs", said, "an interval of the gain, corrected for four comparisons, lies above 0")
-    if len(best) < len(SIZES):
-        return Judgement("undecided", said, f"{len(SIZES) - len(best)} of the four noises have no result")
+    waiting = [where for where in SIZES if where not in best and _unfinished(result, where)]
+    if waiting:
+        return Judgement("undecided", said, f"{len(waiting)} of the four noises have no result")
     if all(known.mean is not None and known.mean <= 0 for known in gains):
         return Judgement("agrees", said)
     return Judgement("undecided", said, "a gain whose interval, corrected for four comparisons, holds 0")
+
+
+def _unfinished(result: StudyResult, where: str) -> bool:
+    arms_there = result.select({"noise": where})
+    return not arms_there or any(arm.status == "unfinished" for arm in arms_there)
 
 
 def _said(result: StudyResult, where: str, arm: ArmResult, plain: ArmResult) -> str:

@@ -13,7 +13,7 @@ from typing import cast
 
 from batchlimit.analysis.intervals import difference_interval
 from batchlimit.durations import Duration
-from batchlimit.studies import studies
+from batchlimit.studies import judges, studies
 from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.claims import (
     Claim,
@@ -170,10 +170,10 @@ def best_is_higher(left: Labels, right: Labels) -> Judge:
     return better({"part": LONGER, **left}, {"part": LONGER, **right})
 
 
-def never(batch: str) -> Judge:
-    """Return a judge: at no length is the target reached."""
+def never(batch: str, share: float = 1.0) -> Judge:
+    """Return a judge: at no length is `share` of the baseline's metric reached."""
     where: Labels = {"part": LONGER, "batch": batch}
-    judge = opposite(keeps(where, TARGET))
+    judge = opposite(keeps(where, TARGET, share=share))
 
     def judged(result: StudyResult) -> Judgement:
         return missing(result, TARGET) if best_of(result, TARGET) is None else judge(result)
@@ -222,16 +222,22 @@ STUDY = Study(
     ),
     claims=(
         Claim(
-            "A huge batch does not reach the target, however long it is trained.",
+            "A huge batch does not reach the baseline's accuracy, however long it is trained.",
             "Figure 18",
             never("huge"),
             paper="best 99.16 % at 1000 epochs; LARS at 256 reaches 99.3 % in 30",
         ),
         Claim(
-            "The full batch does not reach the target, however long it is trained.",
+            "The full batch does not reach the baseline's accuracy, however long it is trained.",
             "Figure 19",
             never("full"),
             paper="best 98.30 % at 1000 epochs",
+        ),
+        Claim(
+            "Nor does the full batch reach 99.5 % of it, the bar of Definition 2.2.",
+            "Figure 19",
+            never("full", judges.TARGET),
+            paper="98.30 % against 98.70 %; at 32K the paper's 99.16 % is above that bar",
         ),
         Claim(
             "Trained longer, a huge batch gets better at all.",

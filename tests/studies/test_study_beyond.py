@@ -1,0 +1,100 @@
+"""The judges of beyond on made results, and that its arms are compared fairly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from study_worlds import effort_of, facts_of, judged, result
+
+from batchlimit.studies.arm import Arm
+from batchlimit.studies.beyond import ABLATION, FEWER, FINALISTS, SOLVERS, WHOLE, arms, updates_of
+from batchlimit.studies.recipes import AT_FULL
+from batchlimit.studies.results import ArmResult
+
+THIRTY, FIFTEEN = "reaches 99.4 % in 30", "reaches 99.2 % in 15"
+LENET5, LATER, OLD = "smaller LeNet-5", "a later solver does better", "No solver of the paper"
+ANY_FULL, ANY_HUGE = "whatever date, reaches it with the full", "whatever date, reaches it with a huge"
+
+
+def world(muon: float | None, others: float = 0.97, short: float = 0.9) -> Callable[[Arm], float | None]:
+    def metric(arm: Arm) -> float | None:
+        labels = arm.labels
+        if labels["part"] == "baseline":
+            return 0.992
+        if labels["part"] == FEWER and arm.epochs.amount < 30:
+            return short
+        if labels["part"] == ABLATION:
+            return 0.994 if labels["variant"] == WHOLE else 0.98
+        return muon if labels["solver"] == "muon" else others
+
+    return metric
+
+
+def test_a_wall_that_breaks() -> None:
+    found = result("beyond", world(0.996, short=0.993), workload="mnist")
+    for text in (THIRTY, FIFTEEN, LATER, OLD, "on MNIST does better than the author"):
+        assert judged(found, text).agreement == "agrees", text
+    for text in (ANY_FULL, ANY_HUGE):
+        assert judged(found, text).agreement == "differs", text
+    assert "muon" in judged(found, THIRTY).ours
+
+
+def test_a_wall_that_stands() -> None:
+    found = result("beyond", world(0.96, short=0.95), workload="mnist")
+    for text in (THIRTY, FIFTEEN, LATER, "on MNIST does better than the author"):
+        if text == LATER:
+            continue
+        assert judged(found, text).agreement == "differs", text
+    for text in (ANY_FULL, ANY_HUGE, OLD):
+        assert judged(found, text).agreement == "agrees", text
+    worse = result("beyond", lambda arm: 0.97 if arm.labels.get("origin") == "of the paper" else 0.95)
+    assert judged(worse, LATER).agreement == "differs"
+
+
+def test_numbers_are_judged_on_the_papers_workload_only() -> None:
+    found = result("beyond", world(0.996, short=0.993), workload="digits")
+    for text in (THIRTY, FIFTEEN, LENET5):
+        assert judged(found, text).agreement == "not comparable", text
+    small = result("beyond", world(0.99), workload="mnist-lenet5")
+    assert judged(small, LENET5).agreement == "agrees"
+    assert judged(result("beyond", world(0.98), workload="mnist-lenet5"), LENET5).agreement == "differs"
+
+
+def test_longer_trainings_do_not_count_as_fifteen_updates() -> None:
+    found = result("beyond", world(0.999, short=0.9), workload="mnist")
+    assert judged(found, FIFTEEN).agreement == "differs"
+
+
+def test_the_ablation() -> None:
+    found = result("beyond", world(0.99))
+    claims = [claim for claim in found.study.claims if claim.source == "ablation"]
+    assert len(claims) == 7
+    assert {claim.judge(found).agreement for claim in claims} == {"agrees"}
+    turned = result("beyond", lambda arm: 0.9 if arm.labels.get("variant") == WHOLE else 0.98)
+    assert {claim.judge(turned).agreement for claim in claims} == {"differs"}
+
+
+def test_diverged_unfinished_and_smoke() -> None:
+    lost = result("beyond", world(None, others=0.97), workload="mnist")
+    assert judged(lost, ANY_FULL).agreement == "agrees"
+    for scale, metric in (("quick", lambda arm: "unfinished"), ("smoke", world(0.99))):
+        found = result("beyond", metric, workload="mnist", scale=scale)
+        assert {claim.judge(found).agreement for claim in found.study.claims} == {"not comparable"}
+
+
+def test_same_budget_for_all_and_more_seeds_for_the_finalists() -> None:
+    made = arms(facts_of(), effort_of())
+    compared = [arm for arm in made if arm.labels["part"] == SOLVERS]
+    assert len({arm.budget for arm in compared}) == 1
+    assert {str(arm.labels["solver"]) for arm in compared} >= (set(AT_FULL) | {"momentum"}) - {"adamw"}
+    final = [a for a in compared if a.labels["batch"] == "full" and a.labels["solver"] in FINALISTS]
+    assert {arm.seeds for arm in final} == {10}
+    ablation = [arm for arm in made if arm.labels["part"] == ABLATION]
+    assert len({(arm.budget, len(arm.space["lr"]), arm.seeds) for arm in ablation}) == 1
+
+
+def test_fewer_updates_are_thirty_twenty_fifteen_and_ten() -> None:
+    found = result("beyond", world(0.99))
+    made = [arm for arm in found.arms if arm.labels["part"] == FEWER]
+    assert [updates_of(arm, found) for arm in made] == [30, 20, 15, 10]
+    assert all(isinstance(arm, ArmResult) and arm.labels["updates"] == updates_of(arm, found) for arm in made)
