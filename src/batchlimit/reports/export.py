@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import vl_convert
@@ -29,15 +30,29 @@ _PAGE = """<!doctype html>
 """
 
 
-def export(figure: Figure, folder: Path) -> str:
-    """Write `<name>.svg`, `.png`, `.pdf` and `.csv` of a figure to `folder`; return the SVG, in the light theme."""
+def export(figure: Figure, folder: Path, formats: Collection[str] = FORMATS) -> str:
+    """Write `<name>.svg`, `.png`, `.pdf` and `.csv` of a figure to `folder`, or those of them in `formats`.
+
+    Returns the SVG, in the light theme. Vega draws once; PNG and PDF are made from the SVG.
+    """
+    svg = as_svg(figure)
+    made: dict[str, Callable[[], str | bytes]] = {
+        "svg": lambda: svg,
+        "png": lambda: bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE, ppi=72)),
+        "pdf": lambda: bytes(vl_convert.svg_to_pdf(svg)),
+        "csv": lambda: table_text(figure),
+    }
+    for kind in FORMATS:
+        if kind in formats:
+            write_atomically(folder / f"{figure.name}.{kind}", made[kind]())
+    return svg
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a figure as SVG, in the light theme."""
     specification = json.dumps(figure.export_spec(), allow_nan=False)
     # Nothing is to be fetched: no base URL of any host is allowed.
     svg: str = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
-    write_atomically(folder / f"{figure.name}.svg", svg)
-    write_atomically(folder / f"{figure.name}.png", vl_convert.svg_to_png(svg, scale=_PNG_SCALE, ppi=72))
-    write_atomically(folder / f"{figure.name}.pdf", vl_convert.svg_to_pdf(svg))
-    write_atomically(folder / f"{figure.name}.csv", table_text(figure))
     return svg
 
 
@@ -63,8 +78,7 @@ def _content(figure: Figure, kind: str) -> str | bytes:
     if kind == "html":
         title, specification = html.escape(figure.title), embedded_json(figure.export_spec())
         return _PAGE.format(title=title, library=chart_library(), specification=specification)
-    specification = json.dumps(figure.export_spec(), allow_nan=False)
-    svg: str = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
+    svg = as_svg(figure)
     if kind == "svg":
         return svg
     return bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE, ppi=72) if kind == "png" else vl_convert.svg_to_pdf(svg))

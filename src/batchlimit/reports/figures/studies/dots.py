@@ -65,15 +65,14 @@ def _panel(
     category = "x" if spec.x else "colour"
     several = spec.colour and spec.x and spec.colour != spec.x
     lanes: list[Cell] = list(dict.fromkeys(row["colour"] for row in rows)) if several else [None]
+    alone = len({row[category] for row in rows}) == len(rows)  # each category has one dot: no need for lanes
     categories = list(dict.fromkeys(row[category] for row in rows))
-    band = max(_ROW, _LANE * len(lanes) + 6)
+    band = _ROW if alone else max(_ROW, _LANE * len(lanes) + 6)
     shown = []
     for row in rows:
-        lane = lanes.index(row["colour"]) if len(lanes) > 1 else 0
+        lane = lanes.index(row["colour"]) - (len(lanes) - 1) / 2 if len(lanes) > 1 and not alone else 0
         middle = categories.index(row[category]) * band + band / 2
-        shown.append(
-            _drawn(row, own[row["colour"]], y, domain) | {"at": middle + (lane - (len(lanes) - 1) / 2) * _LANE}
-        )
+        shown.append(_drawn(row, own[row["colour"]], y, domain) | {"at": middle + lane * _LANE})
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
     x = alt.X(
         "place_x:Q",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from batchlimit.analysis.critical_batch import critical_batch, noise_curve
 from batchlimit.analysis.intervals import mean_interval
 from batchlimit.errors import InputError
 from batchlimit.reports.figures.figure import Figure, Row
@@ -19,7 +20,7 @@ from batchlimit.studies.results import StudyResult
 from batchlimit.studies.views import FigureSpec
 
 PROBE = "gradient-noise"
-OVER_TRAINING = ("progress", "epoch", "epochs so far", "updates", "steps")
+OVER_TRAINING = ("progress", "updates", "steps")
 QUANTITIES = {
     "noise scale": ("noise_scale", "noise scale (examples)"),
     "snr": ("snr", "signal / noise of the batch's gradient"),
@@ -44,9 +45,15 @@ def quantity(spec: FigureSpec) -> tuple[str, str]:
 
 
 def against_label(result: StudyResult, spec: FigureSpec) -> list[Row]:
-    """Return one row for each place: the geometric mean over a training, over seeds with its 95 % interval."""
+    """Return one row for each place: the geometric mean over a training, over seeds with its 95 % interval.
+
+    The noise scale of trainings as a whole is their critical batch size, which also counts looks below 0.
+    """
     rows: list[Row] = []
     for place in cells(result, spec):
+        if quantity(spec)[0] == "noise_scale":
+            rows += _critical(place)
+            continue
         logs = []
         for one in _measured(place):
             found = [math.log(value) for _, value in _points(one, quantity(spec)[0]) if value > 0]
@@ -63,15 +70,32 @@ def against_label(result: StudyResult, spec: FigureSpec) -> list[Row]:
     return rows
 
 
+def _critical(place: Cell) -> list[Row]:
+    curves = [curve for record in final_records(place.arms) if (curve := noise_curve(record)) is not None]
+    if not curves:
+        return []
+    found = critical_batch(curves)
+    if found.batch_size is None:
+        return []
+    known: Row = {"mean": found.batch_size, "low": found.low, "high": found.high, "n": found.trainings}
+    if found.low is None or found.high is None:
+        known |= {"low": None, "high": None}
+    return [{"facet": place.facet, "colour": place.colour, "x": place.x, **known, "diverged": 0, "place": "measured"}]
+
+
 def over_training(result: StudyResult, spec: FigureSpec) -> list[Row]:
-    """Return one row for each (panel, series, update): geometric mean, least and greatest over seeds."""
+    """Return one row for each (panel, series, update): geometric mean, least and greatest over seeds.
+
+    With 'progress' as `x`, an update counts as its share of the training.
+    """
     rows: list[Row] = []
     for place in cells(result, spec, along_x=False):
         by_update: dict[float, list[float]] = {}
-        for one in _measured(place):
-            for update, value in _points(one, quantity(spec)[0]):
+        for record in final_records(place.arms):
+            whole = float(record.steps) if spec.x == "progress" else 1.0
+            for update, value in _points(record.measurements.get(PROBE) or {"updates": []}, quantity(spec)[0]):
                 if value > 0:
-                    by_update.setdefault(update, []).append(value)
+                    by_update.setdefault(round(update / whole, 6), []).append(value)
         rows += [
             {
                 "facet": place.facet,
@@ -113,14 +137,16 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
             f"noise hides the gradient have no value.{missing(result.select(spec.only))}"
         ).strip()
         looks = looks_of(cells(result, spec, along_x=False))
-        return band_figure(spec, rows, looks, "weight updates", y, caption, log_x=True, called=title)
+        log_x, x_title = spec.x != "progress", "share of the training" if spec.x == "progress" else "weight updates"
+        return band_figure(spec, rows, looks, x_title, y, caption, log_x=log_x, called=title)
     spec = spec.model_copy(update={"x": spec.x or "batch size"})
     rows = [row for row in against_label(result, spec) if isinstance(row["x"], int | float)]
     if not rows:
         return None
-    caption = (
-        f"{spec.caption} Geometric mean over each training, then over seeds with its 95 % bootstrap interval."
-        f"{missing(result.select(spec.only))}"
-    ).strip()
+    how = "Geometric mean over each training, then over seeds with its 95 % bootstrap interval."
+    if quantity(spec)[0] == "noise_scale":
+        title = "critical batch size (examples)"
+        how = "The noise scale of trainings as a whole, weighed by progress, with its 95 % bootstrap interval."
+    caption = f"{spec.caption} {how}{missing(result.select(spec.only))}".strip()
     log = log_axis([float(row["mean"] or 0) for row in rows])
     return interval_figure(result, spec, rows, Measure(f"{title}{', logarithmic' if log else ''}"), caption, log_y=log)

@@ -1,0 +1,82 @@
+"""What a study spent, on what, and what of it is still missing, in sentences."""
+
+from __future__ import annotations
+
+from batchlimit.reports.quantities import counted, large_count, span
+from batchlimit.studies.results import StudyResult
+
+
+def is_finished(result: StudyResult) -> bool:
+    """Say whether all that the study asks for is there."""
+    searched = result.study.search is None or result.limit is not None
+    return searched and not result.left_out and all(arm.finished for arm in result.arms)
+
+
+def state_words(result: StudyResult) -> str:
+    """Return 'finished', or what is missing."""
+    waiting = sum(not arm.finished for arm in result.arms)
+    parts = [f"{counted(waiting, 'arm')} of {len(result.arms)} not finished"] if waiting else []
+    if result.left_out:
+        parts.append(f"{counted(len(result.left_out), 'arm')} left out for time")
+    if result.study.search is not None and result.limit is None:
+        parts.append("the search for the limit is not finished")
+    return "; ".join(parts) or "finished"
+
+
+def trial_count(result: StudyResult) -> int:
+    """Return how many trials stand behind a study, those of its search for the limit included."""
+    return len(result.records) + (result.limit.cost.trials if result.limit is not None else 0)
+
+
+def cost_line(result: StudyResult) -> str:
+    """Return what the study spent, on what, when and with which version, as sentences."""
+    records = result.records
+    cost = result.limit.cost if result.limit is not None else None
+    trials = trial_count(result)
+    if not trials:
+        return "Nothing was trained."
+    samples = sum(record.samples for record in records) + (cost.samples if cost else 0)
+    seconds = sum(record.seconds for record in records) + (cost.seconds if cost else 0.0)
+    spent = (
+        f"{counted(trials, 'trial')}, {large_count(samples)} training examples processed, {span(seconds)} of compute"
+    )
+    return ". ".join(part for part in (spent, hardware(result), _dates(result)) if part) + "."
+
+
+def hardware(result: StudyResult) -> str:
+    """Return the hardware and software that the trials ran on, each combination once."""
+    environments = [record.environment for record in result.records]
+    if result.limit is not None:
+        environments.append(result.limit.environment)
+    names = ("accelerator", "cpu", "processor", "device")
+    machines: dict[str, None] = {}
+    for one in environments:
+        machine = next((str(one[name]) for name in names if one.get(name)), "")
+        versions = [f"{name} {one[name]}" for name in ("batchlimit", "commit", "torch") if one.get(name)]
+        machines[", ".join(part for part in (machine, *versions) if part)] = None
+    known = [machine for machine in machines if machine]
+    return "; ".join(known[:4]) + (f"; and {len(known) - 4} more" if len(known) > 4 else "")
+
+
+def _dates(result: StudyResult) -> str:
+    days = sorted({record.started[:10] for record in result.records if record.started})
+    if not days:
+        return ""
+    return days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+
+
+def effort_line(result: StudyResult) -> str:
+    """Return the workload and how much was spent on each arm, as a sentence."""
+    effort, facts = result.effort, result.facts
+    split = "the validation split" if effort.protocol == "validation" else "the test split, as the paper did"
+    tuned = [arm.arm.budget for arm in result.arms if arm.arm.tuned]
+    budget = f"each tuned arm with up to {counted(max(tuned), 'trial')}" if tuned else "nothing tuned"
+    if not result.arms:
+        return f"Workload {facts.workload}, scale {effort.scale}."
+    seeds = [arm.arm.seeds for arm in result.arms]
+    spread = f"{min(seeds)} to {max(seeds)}" if min(seeds) != max(seeds) else str(max(seeds))
+    return (
+        f"Workload {facts.workload} ({facts.dataset_size:,} training examples), scale {effort.scale}: {effort.epochs} "
+        f"as the usual length, {counted(len(result.arms), 'arm')}, {budget}, recipes selected on {split}, then "
+        f"measured with {spread} fresh seeds on the test split."
+    )
