@@ -16,6 +16,7 @@ import batchlimit
 from batchlimit import FindSettings, InputError, Ledger, LimitFinding, Recipe, TuneSettings, Workload
 from batchlimit.data.splits import DataSet, TensorSplit
 from batchlimit.tuning.driver import Event
+from batchlimit.tuning.question import Question
 from batchlimit.workloads.workload import cross_entropy
 
 
@@ -259,7 +260,7 @@ def test_what_changes_the_baseline_changes_its_recipes(tmp_path: Path) -> None:
         recipes = [record.config.recipe for record in ledger.records()]
     assert {(recipe.weight_decay, recipe.clip_norm) for recipe in recipes} == {(0.01, 2.0)}
     assert text is not None
-    question = batchlimit.api.Question.model_validate_json(text)
+    question = Question.model_validate_json(text)
     tuned = next(candidate.recipe for candidate in question.candidates if candidate.name == "tuned momentum")
     assert (tuned.lr, tuned.lr_rule) == (0.05, "none")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchlimit.api_study import Studying, kept_studies, redraw_study, run_study
+from batchlimit.api.study import Studying, kept_studies, redraw_study, run_study
 from batchlimit.errors import InputError
 from batchlimit.ledger import Ledger
 from batchlimit.studies.facts import StudySettings

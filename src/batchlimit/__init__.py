@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from batchlimit.api import find_limit, find_limits, redraw, redraw_beside, tune
+    from batchlimit.api import find_limit, find_limits, redraw, redraw_beside, run_study, tune
     from batchlimit.config import Averaging, LayerWise, Noise, Recipe, TrialConfig
     from batchlimit.data.from_dataset import from_dataset
     from batchlimit.data.splits import DataSet, TensorSplit
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from batchlimit.models.ghost_batch_norm import convert_ghost_batch_norm
     from batchlimit.models.group_batch_norm import convert_group_batch_norm
     from batchlimit.records import TrialRecord
+    from batchlimit.studies.facts import StudySettings
     from batchlimit.tuning.question import FindSettings
     from batchlimit.tuning.single import TuneSettings
     from batchlimit.workloads.workload import LOSS, Metric, Workload, cross_entropy, squared_error
 
 # Loaded when first used: `batchlimit --help` and analysis must not wait for torch.
 _PLACES = {
-    "batchlimit.api": ("find_limit", "find_limits", "redraw", "redraw_beside", "tune"),
+    "batchlimit.api": ("find_limit", "find_limits", "redraw", "redraw_beside", "run_study", "tune"),
     "batchlimit.config": ("Averaging", "LayerWise", "Noise", "Recipe", "TrialConfig"),
     "batchlimit.data.from_dataset": ("from_dataset",),
     "batchlimit.data.splits": ("DataSet", "TensorSplit"),
@@ -42,6 +43,7 @@ _PLACES = {
     "batchlimit.models.ghost_batch_norm": ("convert_ghost_batch_norm",),
     "batchlimit.models.group_batch_norm": ("convert_group_batch_norm",),
     "batchlimit.records": ("TrialRecord",),
+    "batchlimit.studies.facts": ("StudySettings",),
     "batchlimit.tuning.question": ("FindSettings",),
     "batchlimit.tuning.single": ("TuneSettings",),
     "batchlimit.workloads.workload": ("LOSS", "Metric", "Workload", "cross_entropy", "squared_error"),
@@ -61,6 +63,7 @@ __all__ = [
     "Metric",
     "Noise",
     "Recipe",
+    "StudySettings",
     "TensorSplit",
     "TrialConfig",
     "TrialRecord",
@@ -77,6 +80,7 @@ __all__ = [
     "redraw",
     "redraw_beside",
     "run",
+    "run_study",
     "squared_error",
     "tune",
 ]

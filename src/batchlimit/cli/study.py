@@ -18,7 +18,7 @@ from batchlimit.cli.study_progress import StudyProgress
 from batchlimit.cli.terminal import Output
 
 if TYPE_CHECKING:
-    from batchlimit.api_study import Studying, StudyPlan
+    from batchlimit.api.study import Studying, StudyPlan
     from batchlimit.studies.results import StudyResult
 
 FOLDER = "studies"
@@ -152,7 +152,7 @@ def _studying(workload: str, layers: Layers, run_options: o.RunOptions, where: P
 
     settings = layers.build(StudySettings, also=o.RunOptions.model_fields)
 
-    from batchlimit.api_study import Studying
+    from batchlimit.api.study import Studying
     from batchlimit.workloads.resolve import resolve
 
     layers.check_changes("recipe", resolve(workload).baseline)
@@ -176,7 +176,7 @@ def _one(studying: Studying, name: str, folder: Path, progress: StudyProgress) -
 
 
 def _write_index(studying: Studying, folder: Path) -> Path:
-    from batchlimit.api_study import kept_studies
+    from batchlimit.api.study import kept_studies
     from batchlimit.reports.index_page import write_index
 
     return write_index(list(kept_studies(studying.kept)), folder / FOLDER)

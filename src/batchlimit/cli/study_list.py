@@ -24,7 +24,7 @@ def list_studies(
     """
     if data_dir is not None:
         os.environ["BATCHLIMIT_DATA"] = str(Path(data_dir).expanduser().resolve())
-    from batchlimit.api_study import Studying
+    from batchlimit.api.study import Studying
     from batchlimit.reports.quantities import span
     from batchlimit.studies import studies
     from batchlimit.studies.facts import StudySettings

@@ -28,8 +28,9 @@ LARS_PRESETS: dict[str, dict[str, Any]] = {
         "exclude": "nothing",
         "decay_exclude": "nothing",
     },
-    # The MLPerf ResNet-50 reference (its LARSOptimizer): coefficient 0.001, LR inside the buffer, norms and biases on
-    # its skip list, without ratio and without decay. Momentum is 0.9 at 32 K and 0.951807 at 64 K (v0.7).
+    # As MLPerf's ResNet-50 submissions are described: coefficient 0.001, LR inside the buffer, norms and biases on a skip
+    # list, without ratio and without decay. Momentum is 0.9 at 32 K and 0.951807 at 64 K (v0.7). Not checked against the
+    # reference's own file.
     "mlperf": {
         "momentum": 0.9,
         "nesterov": False,

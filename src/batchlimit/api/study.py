@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from batchlimit.api import OnEvent, _claim_workload, _named, _question, _runner
+from batchlimit.api.opening import OnEvent, claim_workload, named_workload, question_of, runner_for
 from batchlimit.config import Frozen, TrialConfig
 from batchlimit.errors import InputError
 from batchlimit.findings import LimitFinding
@@ -83,7 +83,7 @@ class Studying:
         from batchlimit.engine import Execution
 
         self.execution = self.execution or Execution()
-        self._named = _named(self.workload)
+        self._named = named_workload(self.workload)
         self._ledger: Ledger | None = None
         self._open_runner: Runner | None = None
         self._speed: CostModel | None = None
@@ -93,7 +93,7 @@ class Studying:
 
     def __enter__(self) -> Studying:
         self._ledger = self._stack.enter_context(Ledger.open(self.ledger))
-        _claim_workload(self._ledger, self._named)
+        claim_workload(self._ledger, self._named)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,7 +126,7 @@ class Studying:
         With `max_hours` in the settings, arms that would not fit are left out, the last first.
         """
         study, text = find_study(reference)
-        question, arms = self._question(study, reference, text)
+        question, arms = self._asked(study, reference, text)
         campaign = Campaign(question.facts.workload, question.facts.metric_direction, arms)
         campaign.recall(self.kept.get)
         trials = tuple(progress.trials for progress in campaign.progress)
@@ -159,7 +159,7 @@ class Studying:
             self._speed = self._measured_speed()
         return self._speed
 
-    def _question(self, study: Study, reference: str, text: str) -> tuple[StudyQuestion, tuple[Arm, ...]]:
+    def _asked(self, study: Study, reference: str, text: str) -> tuple[StudyQuestion, tuple[Arm, ...]]:
         facts = self.facts
         effort = self.settings.effort(facts.epochs)
         question = StudyQuestion(study=reference, toml=text, facts=facts, effort=effort)
@@ -172,7 +172,7 @@ class Studying:
         question = plan.question
         wanted = plan.study.search(question.facts, question.effort)
         settings = FindSettings.model_validate({"baseline": self.settings.recipe, **wanted})
-        asked = _question(self._named, settings, question.facts.dataset_size)
+        asked = question_of(self._named, settings, question.facts.dataset_size)
         return question.model_copy(update={"search": asked})
 
     def _search(self, question: StudyQuestion, on_event: OnEvent | None) -> LimitFinding | None:
@@ -192,7 +192,7 @@ class Studying:
     def _runner(self) -> Runner:
         if self._open_runner is None:
             assert self.execution is not None
-            runner = _runner(self.workload, self._named, self.jobs, self.execution)
+            runner = runner_for(self.workload, self._named, self.jobs, self.execution)
             self._open_runner = self._stack.enter_context(runner)
         return self._open_runner
 

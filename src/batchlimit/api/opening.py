@@ -1,0 +1,81 @@
+"""What every function of the API does first: workload, question, ledger, workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchlimit.errors import InputError
+from batchlimit.ledger import Ledger
+from batchlimit.tuning.driver import Event
+from batchlimit.tuning.question import Candidate, FindSettings, Question
+
+if TYPE_CHECKING:
+    from batchlimit.engine import Execution
+    from batchlimit.tuning.runners import Runner
+    from batchlimit.workloads.workload import Workload
+
+OnEvent = Callable[[Event], None]
+
+
+def named_workload(workload: str | Workload) -> Workload:
+    """Return the workload; one given by a reference is named by it, so that worker processes can find it too."""
+    from batchlimit.workloads.resolve import resolve
+
+    if not isinstance(workload, str):
+        return workload
+    found = resolve(workload)
+    return found if found.name == workload else replace(found, name=workload)
+
+
+def question_of(workload: Workload, settings: FindSettings, dataset_size: int) -> Question:
+    """Return the question that `settings` ask about `workload`.
+
+    Raises:
+        InputError: a name or a size cannot be.
+    """
+    from batchlimit.tuning.question import asked_baseline, make_question
+    from batchlimit.tuning.techniques import techniques
+    from batchlimit.tuning.tuner import tuners
+
+    tuners.get(settings.tuner)
+    known = techniques.get(settings.techniques)
+    batch_size, baseline = asked_baseline(workload, settings)
+    plain = {"lr": baseline.peak_lr(batch_size), "lr_rule": "none", "reference_batch_size": None}
+    candidates = (
+        tuple(Candidate(name=name, recipe=recipe) for name, recipe in workload.recipes.items())
+        if workload.recipes
+        else known(baseline.updated(plain))
+    )
+    return make_question(workload, settings, dataset_size=dataset_size, candidates=candidates)
+
+
+def claim_workload(ledger: Ledger, workload: Workload) -> None:
+    """Note what the workload is, or check that it is still what the ledger's records were made with."""
+    from batchlimit.engine.check import fingerprint
+
+    now = fingerprint(workload)
+    known = ledger.document("workload", workload.name)
+    if known is not None and known != now:
+        raise InputError(
+            f"The ledger '{ledger.location}' was made with another '{workload.name}' ({known}; now {now}). "
+            "Valid: another --ledger or --out, or the workload as it was."
+        )
+    if known is None:
+        ledger.put_document("workload", workload.name, now)
+
+
+def runner_for(given: str | Workload, workload: Workload, jobs: int | None, execution: Execution) -> Runner:
+    """Return what runs trials: a pool of processes, or this one for one job or a workload given as an object."""
+    from batchlimit.engine import run
+    from batchlimit.tuning.runners import default_jobs
+    from batchlimit.tuning.runners.inline import InlineRunner
+    from batchlimit.tuning.runners.local import LocalPool
+
+    count = jobs if jobs is not None else default_jobs(execution.torch_device().type)
+    if count < 1:
+        raise InputError(f"jobs is {count}. Valid: 1 or more.")
+    if isinstance(given, str) and count > 1:
+        return LocalPool(count, execution)
+    return InlineRunner(lambda config: run(config, workload=workload, execution=execution))
