@@ -1,8 +1,9 @@
-"""The progress of studies: a live line on a terminal, one plain line a finished study elsewhere; on stderr."""
+"""The progress of studies on stderr: a live line on a terminal, elsewhere a plain line a study and every 5 minutes."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from batchlimit.tuning.driver import Event
 
 
+EVERY_SECONDS = 300.0  # how often a line says how far a long study is, where there is no terminal
+
+
 class StudyProgress:
     """Shows which of `total` studies runs, its trials and the time left; leaves the terminal as it was."""
 
@@ -27,6 +31,7 @@ class StudyProgress:
         self._total = total
         self._name = self._status = ""
         self._number = self._trials = self._reused = 0
+        self._said = time.monotonic()
         self._finished: list[tuple[str, str]] = []
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
         self._spinner = Spinner("dots")
@@ -70,6 +75,9 @@ class StudyProgress:
             if event.seconds_left is not None and event.seconds_left >= 1:
                 parts.append(f"about {span(event.seconds_left)} left")
             self._status = " · ".join(parts)
+        if self._live is None and time.monotonic() - self._said > EVERY_SECONDS:
+            self._said = time.monotonic()
+            self._say(f"{self._name}: {self._status}")
 
     def drawing(self) -> None:
         """Show that the page is drawn."""
@@ -85,7 +93,10 @@ class StudyProgress:
         with self._lock:
             self._finished.append((self._name, line))
         if self._live is None:
-            self._console.print(f"{self._name}: {line}", soft_wrap=True, markup=False)
+            self._say(f"{self._name}: {line}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False)
 
     def _draw(self) -> Group:
         with self._lock:

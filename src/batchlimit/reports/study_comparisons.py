@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchlimit.analysis.intervals import holm, paired_test
+from batchlimit.analysis.intervals import PairedTest, holm, paired_test
 from batchlimit.config import Scalar
 from batchlimit.findings import Estimate
 from batchlimit.reports.figures.studies.cells import short, words_of
@@ -51,7 +51,7 @@ def comparisons(result: StudyResult) -> list[Comparison]:
         for arms in groups.values():
             pairs = itertools.combinations(arms, 2)
             found += [(label, one, other) for one, other in pairs if one.labels[label] != other.labels[label]]
-    tests = [paired_test(one.by_seed(), other.by_seed()) for _, one, other in found]
+    tests = [_tested(one.by_seed(), other.by_seed()) for _, one, other in found]
     corrected = iter(holm([test.p_value for test in tests if test.p_value is not None]))
     quantity = measure(result, "metric")
     rows = []
@@ -74,6 +74,16 @@ def comparisons(result: StudyResult) -> list[Comparison]:
     return rows
 
 
+def _tested(one: dict[int, float], other: dict[int, float]) -> PairedTest:
+    """Return the paired test; of a single shared seed the difference alone, for its sign says nothing."""
+    shared = sorted(one.keys() & other.keys())
+    if len(shared) != 1:
+        return paired_test(one, other)
+    gap = one[shared[0]] - other[shared[0]]
+    wins, ties = int(gap > 0), int(gap == 0)
+    return PairedTest(difference=Estimate(mean=gap, n=1), p_value=None, n=1, wins=wins, ties=ties, test="permutation")
+
+
 def _difference(found: Estimate, quantity: Measure) -> str:
     """Return a difference in points, with its interval."""
     if found.mean is None:
@@ -92,8 +102,10 @@ def _verdict(
     lost = [name for name, arm in zip(names, (one, other), strict=True) if arm.status == "diverged"]
     if lost:
         return f"{listed(lost)} diverged"
-    if gap is None or p_value is None:
+    if gap is None:
         return "no shared seed"
+    if p_value is None:
+        return "one shared seed decides nothing"
     if p_value >= _SIGNIFICANT:
         return "not decided"
     return f"{names[(gap > 0) != (quantity.better != 'down')]} is better"
@@ -101,7 +113,7 @@ def _verdict(
 
 def comparison_note(rows: Sequence[Comparison]) -> str:
     """Return how the comparisons were made and how many there are."""
-    shared = [row.n for row in rows if row.n]
+    shared = [row.n for row in rows if row.p_value is not None]
     few = min(shared, default=0)
     note = (
         f"{counted(len(rows), 'comparison')}: paired permutation tests over shared seeds, p-values corrected by Holm's "

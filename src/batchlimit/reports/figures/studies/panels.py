@@ -44,7 +44,7 @@ class Axis:
 
     def scale(self) -> alt.Scale:
         """Return the axis' scale."""
-        return alt.Scale(type="log" if self.log else "linear", domain=[self.low, self.high], nice=False, zero=False)
+        return scale(self.low, self.high, log=self.log)
 
     def axis(self) -> alt.Axis:
         """Return the axis as drawn."""
@@ -229,6 +229,13 @@ class Panel:
             )
             layers.append(mark.encode(x=alt.value("width"), y=alt.value(y), text="text:N"))
         return layers
+
+
+def scale(low: float, high: float, *, log: bool = False) -> alt.Scale:
+    """Return a scale of just this range; Vega warns of a logarithmic one that is told to leave out 0."""
+    if log:
+        return alt.Scale(type="log", domain=[low, high], nice=False)
+    return alt.Scale(domain=[low, high], nice=False, zero=False)
 
 
 def clipped(text: str, most: int = 30) -> str:

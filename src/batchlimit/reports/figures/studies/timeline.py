@@ -12,7 +12,7 @@ from batchlimit.reports.figures.regimes import Align
 from batchlimit.reports.figures.studies import drawers
 from batchlimit.reports.figures.studies.cells import number, short, stem
 from batchlimit.reports.figures.studies.looks import looks
-from batchlimit.reports.figures.studies.panels import Axis, clipped, log_axis, padded
+from batchlimit.reports.figures.studies.panels import Axis, clipped, log_axis, log_ticks, padded, scale
 from batchlimit.studies.results import StudyResult
 from batchlimit.studies.views import FigureSpec
 
@@ -73,11 +73,12 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     for row in rows:
         group = row.get(spec.colour) if spec.colour else None
         shown.append({**row, "tint": own[group].tint, "group": f" · {short(group)}" if group is not None else ""})
-    scale = alt.Scale(type="log" if log else "linear", domain=[low, high], nice=False, zero=False)
     ticks = alt.Axis(values=_ticks(first, last), labelExpr=_MONTHS, grid=False, title=spec.x or "date")
     x = alt.X("when:Q", scale=alt.Scale(domain=[first, last], nice=False), axis=ticks)
     title = f"{spec.y}{', logarithmic' if log else ''}"
-    y = alt.Y("value:Q", scale=scale, axis=alt.Axis(title=title, labelExpr="format(datum.value, '.4~g')", tickCount=6))
+    given = {"values": list(log_ticks(low, high))} if log else {"tickCount": 6}
+    axis = alt.Axis(title=title, labelExpr="format(datum.value, ',.4~g')", **given)  # type: ignore[arg-type]
+    y = alt.Y("value:Q", scale=scale(low, high, log=log), axis=axis)
     tooltip = [alt.Tooltip(_field(name), title=name) for name in result.study.context[0]]
     tint = alt.Color("tint:N", scale=None)
     base = alt.Chart(data(shown))
