@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,11 @@ from sample_finding import (
     problem_finding,
     records_of,
 )
+from sample_study import FIGURES, empty_result, hostile_result, sample_result
 
+from batchlimit.reports.index_page import write_index
 from batchlimit.reports.page import write_report
+from batchlimit.reports.study_page import write_study
 
 # Each of these runs where text is pasted into markup, an attribute, a script or a template without care.
 HOSTILE = (
@@ -57,6 +61,23 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             beside.get(name, ()),
         )
         for name, finding in findings.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def study_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pages of studies by name: sample, empty, three (figures), hostile, and two indexes."""
+    sample, empty, hostile = sample_result(), empty_result(), hostile_result(HOSTILE)
+    empty = dataclasses.replace(empty, study=dataclasses.replace(empty.study, name="empty"))
+    three = dataclasses.replace(sample, study=dataclasses.replace(sample.study, name="three", figures=FIGURES[:3]))
+    folder, elsewhere = tmp_path_factory.mktemp("studies"), tmp_path_factory.mktemp("hostile-study")
+    return {
+        "sample": write_study(sample, folder),
+        "three": write_study(three, folder, ("svg",)),
+        "empty": write_study(empty, folder, ("svg",)),
+        "index": write_index([sample, empty], folder),
+        "hostile": write_study(hostile, elsewhere, ("svg", "csv")),
+        "hostile index": write_index([hostile], elsewhere),
     }
 
 

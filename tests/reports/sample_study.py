@@ -180,22 +180,89 @@ def unfinished(solver: str = "lamb", batch_size: int = 256) -> ArmResult:
 
 
 FIGURES = (
-    FigureSpec(name="lines", kind="lines", title="Which solver keeps its accuracy as the batch grows?", x="batch size", colour="solver"),
-    FigureSpec(name="dots", kind="dots", title="Which solver is best at each batch size?", x="solver", colour="solver", facet="batch size"),
-    FigureSpec(name="heat", kind="heat", title="Which learning rates and warmups work at 512?", facet="solver", only={"batch size": 512}),
-    FigureSpec(name="curves", kind="curves", title="How does training go?", y="test", colour="solver", facet="batch size"),
-    FigureSpec(name="loss", kind="curves", title="How does the training loss fall at 512?", y="train loss", colour="solver", only={"batch size": 512}),
-    FigureSpec(name="scatter", kind="scatter", title="Does a lower training loss mean a better test accuracy?", colour="solver"),
-    FigureSpec(name="best-so-far", kind="best-so-far", title="How good is the best after so many trials?", colour="solver", only={"batch size": 512}),
-    FigureSpec(name="distance", kind="distance", title="How far do the weights travel?", colour="batch size", only={"solver": "lamb"}),
-    FigureSpec(name="end-points", kind="end-points", title="How far apart do trainings end?", x="batch size", facet="solver"),
-    FigureSpec(name="noise-scale", kind="noise-scale", title="Does the noise scale depend on the batch size?", colour="solver"),
-    FigureSpec(name="snr", kind="noise-scale", title="How does the signal drown over training?", y="snr", x="updates", colour="batch size", only={"solver": "lamb"}),
-    FigureSpec(name="ratios", kind="ratios", title="How do trust ratios differ by layer?", facet="batch size", only={"solver": "lars"}),
+    FigureSpec(
+        name="lines",
+        kind="lines",
+        title="Which solver keeps its accuracy as the batch grows?",
+        x="batch size",
+        colour="solver",
+    ),
+    FigureSpec(
+        name="dots",
+        kind="dots",
+        title="Which solver is best at each batch size?",
+        x="solver",
+        colour="solver",
+        facet="batch size",
+    ),
+    FigureSpec(
+        name="heat",
+        kind="heat",
+        title="Which learning rates and warmups work at 512?",
+        facet="solver",
+        only={"batch size": 512},
+    ),
+    FigureSpec(
+        name="curves", kind="curves", title="How does training go?", y="test", colour="solver", facet="batch size"
+    ),
+    FigureSpec(
+        name="loss",
+        kind="curves",
+        title="How does the training loss fall at 512?",
+        y="train loss",
+        colour="solver",
+        only={"batch size": 512},
+    ),
+    FigureSpec(
+        name="scatter", kind="scatter", title="Does a lower training loss mean a better test accuracy?", colour="solver"
+    ),
+    FigureSpec(
+        name="best-so-far",
+        kind="best-so-far",
+        title="How good is the best after so many trials?",
+        colour="solver",
+        only={"batch size": 512},
+    ),
+    FigureSpec(
+        name="distance",
+        kind="distance",
+        title="How far do the weights travel?",
+        colour="batch size",
+        only={"solver": "lamb"},
+    ),
+    FigureSpec(
+        name="end-points", kind="end-points", title="How far apart do trainings end?", x="batch size", facet="solver"
+    ),
+    FigureSpec(
+        name="noise-scale", kind="noise-scale", title="Does the noise scale depend on the batch size?", colour="solver"
+    ),
+    FigureSpec(
+        name="snr",
+        kind="noise-scale",
+        title="How does the signal drown over training?",
+        y="snr",
+        x="updates",
+        colour="batch size",
+        only={"solver": "lamb"},
+    ),
+    FigureSpec(
+        name="ratios",
+        kind="ratios",
+        title="How do trust ratios differ by layer?",
+        facet="batch size",
+        only={"solver": "lars"},
+    ),
     FigureSpec(name="schedules", kind="schedules", title="Which schedules were used?"),
-    FigureSpec(name="timeline", kind="timeline", title="How fast did the records fall?", x="date", y="time (minutes)", colour="optimizer"),
+    FigureSpec(
+        name="timeline",
+        kind="timeline",
+        title="How fast did the records fall?",
+        x="date",
+        y="time (minutes)",
+        colour="optimizer",
+    ),
     FigureSpec(name="map", kind="regime-map", title="Which batch sizes are small, large and huge?"),
-)  # fmt: skip
+)
 CONTEXT: tuple[dict[str, Any], ...] = (
     {"team": "He et al.", "date": "2015-12-10", "time (minutes)": 1740.0, "optimizer": "momentum"},
     {"team": "Goyal et al.", "date": "2017-06-08", "time (minutes)": 65.0, "optimizer": "momentum"},
@@ -212,7 +279,9 @@ STUDY = Study(
     note="Synthetic.",
     tables=(
         TableSpec(name="solvers", title="What does each solver reach?", rows="solver", columns="batch size"),
-        TableSpec(name="losses", title="How low is the training loss?", rows="solver", value="train loss", note="A note."),
+        TableSpec(
+            name="losses", title="How low is the training loss?", rows="solver", value="train loss", note="A note."
+        ),
     ),
     figures=FIGURES,
     claims=(
@@ -238,7 +307,7 @@ STUDY = Study(
     ),
     context=CONTEXT,
     comparisons=("solver",),
-)  # fmt: skip
+)
 
 
 def sample_result(**changes: Any) -> StudyResult:

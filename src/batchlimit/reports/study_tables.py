@@ -107,7 +107,9 @@ def _ordered(values: Sequence[Scalar | None]) -> list[Scalar | None]:
     """Return each value once: numbers in rising order, anything else in the order given."""
     once = list(dict.fromkeys(value for value in values if value is not None))
     numbers = [value for value in once if isinstance(value, int | float) and not isinstance(value, bool)]
-    return sorted(numbers) if len(numbers) == len(once) else list(once)
+    ordered: list[Scalar | None] = []
+    ordered += sorted(numbers) if len(numbers) == len(once) else once
+    return ordered
 
 
 def _cell(result: StudyResult, arms: Sequence[ArmResult], spec: TableSpec, quantity: Measure) -> Cell:

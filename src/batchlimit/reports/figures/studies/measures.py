@@ -12,6 +12,8 @@ from batchlimit.reports.figures.figure import tick_label
 from batchlimit.reports.quantities import count, metric_text, span
 from batchlimit.studies.results import StudyResult
 
+# As an axis writes plain numbers: 0.05, 12, 8,192.
+NUMBERS = "format(datum.value, abs(datum.value) >= 1000 ? ',.0f' : '.3~g')"
 CURVES = ("train loss", "train", "selection", "test", "lr")
 _PERCENTS = ("top-1", "top-5", "accuracy", "error")
 # What is worse than the better half by more than this many times its spread is drawn at the edge, with its value.
@@ -44,7 +46,7 @@ class Measure:
         """The Vega expression that writes the labels of the axis."""
         if self.whole:
             return "format(datum.value, ',~d')"
-        return tick_label(self.percent) if self.percent else "format(datum.value, '.3~g')"
+        return tick_label(self.percent) if self.percent else NUMBERS
 
     @property
     def tooltip(self) -> str:

@@ -12,6 +12,7 @@ import altair as alt
 
 from batchlimit.reports.figures.figure import Row, data
 from batchlimit.reports.figures.studies.looks import Look
+from batchlimit.reports.figures.studies.measures import NUMBERS
 
 _CROSS = "M-.5,-.5L.5,.5M.5,-.5L-.5,.5"
 HOLLOW = "hollow"
@@ -29,7 +30,7 @@ class Axis:
     low: float
     high: float
     log: bool = False
-    ticks: str = "format(datum.value, '.3~g')"
+    ticks: str = NUMBERS
     values: tuple[float, ...] = ()
     grid: bool = True
 
@@ -81,7 +82,7 @@ class Panel:
     losing: str = "bottom"
     rules: tuple[tuple[float, str], ...] = ()
     guides: tuple[Series, ...] = ()
-    width: int = 235
+    width: int = 215
     height: int = 180
     step: Literal["linear", "step-after"] = "linear"
     names: dict[str, str] = field(default_factory=dict)
@@ -192,7 +193,7 @@ class Panel:
         """Return the values of points that are off the range, beside them; of a row of crosses the first is named."""
         noted = [row for row in rows if row["place"] == "beyond" and row.get("note")]
         lost = [row for row in rows if row["place"] == "diverged" and self.mark == "interval"]
-        noted += [{**row, "note": "diverged"} for row in lost[:1]]
+        noted += [{**row, "note": "diverged"} for row in lost[:1] if not noted]
         if not noted:
             return []
         up = self.losing == "bottom"
@@ -285,7 +286,7 @@ def log_ticks(low: float, high: float) -> tuple[float, ...]:
 
 def widths(count: int) -> tuple[int, int, int]:
     """Return the width (0: the page's) and height of a panel and the columns, for so many panels in a figure."""
-    return (0, 300, 1) if count == 1 else (235, 180, 2 if count in (2, 4) else 3)
+    return (0, 300, 1) if count == 1 else (215, 170, 2 if count in (2, 4) else 3)
 
 
 def log_axis(values: Sequence[float]) -> bool:

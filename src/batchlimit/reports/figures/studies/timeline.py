@@ -77,7 +77,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     x = alt.X("when:Q", scale=alt.Scale(domain=[first, last], nice=False), axis=ticks)
     title = f"{spec.y}{', logarithmic' if log else ''}"
     given = {"values": list(log_ticks(low, high))} if log else {"tickCount": 6}
-    axis = alt.Axis(title=title, labelExpr="format(datum.value, ',.4~g')", **given)  # type: ignore[arg-type]
+    axis = alt.Axis(title=title, labelExpr="format(datum.value, ',.4~g')", **given)
     y = alt.Y("value:Q", scale=scale(low, high, log=log), axis=axis)
     tooltip = [alt.Tooltip(_field(name), title=name) for name in result.study.context[0]]
     tint = alt.Color("tint:N", scale=None)
