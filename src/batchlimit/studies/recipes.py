@@ -17,13 +17,15 @@ AT_FULL = {
     "adam": (0.03, 0.25),
     "adamw": (0.03, 0.25),
     "lion": (0.01, 0.25),
-    "lars": (8.0, 0.25),
+    "lars": (16.0, 0.5),
     "lamb": (0.1, 0.5),
     "muon": (0.2, 0.5),
     "soap": (0.06, 0.25),
     "kfac": (0.3, 0.5),
     "schedule-free": (0.03, 0.25),
 }
+# LARS is the paper's author's: it leaves nothing out, so that biases do not move with an LR meant for a ratio of 0.001.
+OPTIONS: dict[str, dict[str, Any]] = {"lars": {"preset": "paper-author"}}
 LAYERWISE_AT_FULL = (0.1, 0.5)  # a trust ratio makes all solvers' updates alike
 STEP = 2.0
 UNDECAYED = ("schedule-free",)  # averages in the place of a decay, so its LR is constant after warmup
@@ -45,7 +47,10 @@ def derived(facts: Facts, solver: str, batch_size: int, **changes: Any) -> Recip
         lr = at_full * (batch_size / facts.dataset_size) ** power
     if layerwise is not None:
         lr = LAYERWISE_AT_FULL[0] * (batch_size / facts.dataset_size) ** LAYERWISE_AT_FULL[1]
-    return Recipe.model_validate({**base.model_dump(exclude_defaults=True), "lr": float(f"{lr:.3g}"), **changes})
+    fields = {**base.model_dump(exclude_defaults=True), "lr": float(f"{lr:.3g}"), **changes}
+    if solver in OPTIONS and solver != facts.baseline.solver:
+        fields["solver_options"] = {**OPTIONS[solver], **fields.get("solver_options", {})}
+    return Recipe.model_validate(fields)
 
 
 def plain_layerwise() -> LayerWise:
