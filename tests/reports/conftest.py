@@ -68,7 +68,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def study_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages of studies by name: sample, empty, three (figures), hostile, and two indexes."""
     sample, empty, hostile = sample_result(), empty_result(), hostile_result(HOSTILE)
-    empty = dataclasses.replace(empty, study=dataclasses.replace(empty.study, name="empty"))
+    empty = dataclasses.replace(empty, study=dataclasses.replace(empty.study, name="empty", figures=FIGURES[:3]))
     three = dataclasses.replace(sample, study=dataclasses.replace(sample.study, name="three", figures=FIGURES[:3]))
     folder, elsewhere = tmp_path_factory.mktemp("studies"), tmp_path_factory.mktemp("hostile-study")
     return {

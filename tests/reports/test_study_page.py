@@ -154,8 +154,11 @@ def test_markdown_has_tables_claims_and_small_pictures(tmp_path: Path) -> None:
 def test_markdown_shows_hostile_text_as_text(hostile: str, tmp_path: Path) -> None:
     study = dataclasses.replace(sample_result().study, name=hostile, question=hostile, note=f"# {hostile}", figures=())
     path = write_markdown(sample_result(study=study), tmp_path)
-    text = path.read_text(encoding="utf-8")
+    text, fence, command = path.read_text(encoding="utf-8").rpartition("```console\n")
     assert path.parent == tmp_path
+    assert fence
+    assert command.count("\n") == 2, "a code block of one line, and its end"
+    assert "script" in text
     assert "<script" not in text.replace("\\<", "")
     assert "{{" not in text
     assert escaped("# a\n\n- b") == "\\# a - b"

@@ -80,7 +80,9 @@ def page_text(result: StudyResult, drawn: Sequence[Figure], below: str) -> str:
         lines += ["## As published", "", *grid(heads, rows), ""]
     lines += _papers(result) + _comparisons(result)
     lines += ["## What it took", "", escaped(study_account.cost_line(result)), ""]
-    lines += ["```console", *(f"$ {line}" for line in reproduce_command(result).splitlines()), "```", ""]
+    command = " ".join(reproduce_command(result).split())
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", command)), 0)
+    lines += [f"{fence}console", f"$ {command}", fence, ""]
     return "\n".join(lines)
 
 
