@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_trust_ratio import naive_ratio
 
+from batchlimit.optimizers.lamb import LAMB
+from batchlimit.optimizers.lars import LARS
+from batchlimit.optimizers.layerwise import LayerWise
 from batchlimit.optimizers.trust_ratio import norms, ratio_of_sums, trust_ratio
 
 positive = st.floats(1e-6, 1e6)
@@ -90,3 +93,19 @@ def test_in_plain_numbers_it_is_the_same(
     options["upper"] = None if width is None else lower + width
     expected = ratio_of(weight_norm, update_norm, **options)
     assert ratio_of_sums(weight_norm**2, update_norm**2, **options) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["lamb", "lars", "layerwise sgd", "layerwise adam", "layerwise rmsprop"])
+def test_a_ratio_beyond_fp32_ends_in_weights_that_are_not_finite(solver: str) -> None:
+    # Weights so large and updates so small that lr * ratio leaves fp32: torch refuses such a scalar.
+    weight = torch.nn.Parameter(torch.full((4, 4), 1e30))
+    bases = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+    if solver in ("lamb", "lars"):
+        kind = {"lamb": LAMB, "lars": LARS}[solver]
+        optimizer: torch.optim.Optimizer = kind([weight], lr=1e9, exclude="nothing")
+    else:
+        optimizer = LayerWise(bases[solver.split()[1]]([weight], lr=1e9), exclude="nothing")
+    for _ in range(4):
+        weight.grad = torch.full_like(weight, 1e-30)
+        optimizer.step()
+    assert not (weight.abs() < 1e30).all()

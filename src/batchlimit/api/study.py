@@ -245,7 +245,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         InputError: the data cannot be used, or a recipe field cannot be.
     """
     from batchlimit.durations import Duration
-    from batchlimit.engine.check import dataset_size
+    from batchlimit.engine.check import dataset_size, parameter_count
 
     protocol = settings.effort(1.0).protocol
     size = dataset_size(workload, protocol)
@@ -266,6 +266,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         batch_size=workload.batch_size,
         baseline=baseline,
         epochs=round(steps * workload.batch_size / size, 6),
+        parameters=parameter_count(workload),
     )
 
 

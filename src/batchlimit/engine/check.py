@@ -55,13 +55,18 @@ def check_names(workload: Workload, recipe: Recipe, batch_sizes: Sequence[int], 
             raise InputError(f"microbatch_size {size} is not a multiple of the batch norm's {unit} examples.")
 
 
+def parameter_count(workload: Workload) -> int:
+    """Return the number of trained numbers of the workload's model."""
+    with torch.random.fork_rng(devices=[]):
+        model = workload.make_model()
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def fingerprint(workload: Workload) -> str:
     """Return one line of JSON that changes when a workload is not what it was: sizes, parameters, metric."""
     data = workload.load()
-    with torch.random.fork_rng(devices=[]):
-        model = workload.make_model()
     facts = {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": parameter_count(workload),
         "train": len(data.train),
         "validation": len(data.validation) if data.validation is not None else data.validation_size,
         "test": len(data.test),

@@ -20,7 +20,14 @@ from batchlimit.optimizers.kernels import (
 )
 from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
 from batchlimit.optimizers.presets import LAMB_PRESETS, resolve_preset
-from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, ratio_of_sums, squared_norm, trust_ratios
+from batchlimit.optimizers.trust_ratio import (
+    TrustRatioRecord,
+    norms,
+    ratio_of_sums,
+    representable,
+    squared_norm,
+    trust_ratios,
+)
 
 CLIPS = ("above", "always")
 
@@ -198,7 +205,7 @@ class LAMB(torch.optim.Optimizer):
             _adam(group, [u], [clipped], [m], [v], [step])
             update_sum += squared_norm(u)
         ratio = ratio_of_sums(weight_sum, update_sum, lower=group["lower"], upper=group["upper"])
-        parameter.add_(update, alpha=float(group["lr"]) * ratio)
+        parameter.add_(update, alpha=representable(float(group["lr"]) * ratio))
         return ratio
 
 

@@ -13,7 +13,14 @@ from batchlimit.optimizers.checks import check_bounds, check_numbers
 from batchlimit.optimizers.kernels import Scratch, is_dense
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
 from batchlimit.optimizers.pending_update import PendingUpdate, has_pending_update
-from batchlimit.optimizers.trust_ratio import TrustRatioRecord, norms, ratio_of_sums, squared_norm, trust_ratio
+from batchlimit.optimizers.trust_ratio import (
+    TrustRatioRecord,
+    norms,
+    ratio_of_sums,
+    representable,
+    squared_norm,
+    trust_ratio,
+)
 
 # torch's solvers in which no tensor's update depends on another tensor.
 TENSOR_BY_TENSOR = (
@@ -153,7 +160,7 @@ class LayerWise(torch.optim.Optimizer):
             update = PendingUpdate(self.base, group, parameter, self._kept)
             weight_sum, update_sum = update.take()
             ratio = self._ratio_of_sums(weight_sum, update_sum * (update.scale / lr) ** 2)
-            parameter.add_(update.direction, alpha=update.scale * ratio)
+            parameter.add_(update.direction, alpha=representable(update.scale * ratio))
         else:
             kept = self._kept.like(parameter) if is_dense(parameter) else torch.empty_like(parameter)
             kept.copy_(parameter)
@@ -161,7 +168,7 @@ class LayerWise(torch.optim.Optimizer):
             self.base.step()
             difference = kept.sub_(parameter)  # minus the update
             ratio = self._ratio_of_sums(weight_sum, squared_norm(difference) / lr**2 if lr else 0.0)
-            parameter.add_(difference, alpha=1 - ratio)
+            parameter.add_(difference, alpha=representable(1 - ratio))
         self._record.add([parameter], [ratio])
 
     def _ratio_of_sums(self, weight_sum: float, update_sum: float) -> float:

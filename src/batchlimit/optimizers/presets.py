@@ -28,9 +28,8 @@ LARS_PRESETS: dict[str, dict[str, Any]] = {
         "exclude": "nothing",
         "decay_exclude": "nothing",
     },
-    # As MLPerf's ResNet-50 submissions are described: coefficient 0.001, LR inside the buffer, norms and biases on a skip
-    # list, without ratio and without decay. Momentum is 0.9 at 32 K and 0.951807 at 64 K (v0.7). Not checked against the
-    # reference's own file.
+    # MLPerf's ResNet-50 submissions as they are described (the reference's own file was not seen): coefficient 0.001, LR
+    # inside the buffer, norms and biases without ratio and decay. Momentum 0.9 at 32 K, 0.951807 at 64 K (v0.7).
     "mlperf": {
         "momentum": 0.9,
         "nesterov": False,

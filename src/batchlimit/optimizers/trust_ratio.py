@@ -13,6 +13,7 @@ from batchlimit.optimizers.kernels import flattened, is_dense
 from batchlimit.optimizers.param_groups import is_excluded
 
 # So many numbers at a time are summed up: a dot product of int32 length, with little rounding.
+_LARGEST = torch.finfo(torch.float32).max
 PIECE = 1 << 20
 
 
@@ -72,7 +73,8 @@ def _square(flat: Tensor) -> float:
 
 
 def _exact_square(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2
+    norm = float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    return norm * norm  # not `** 2`, which raises where this is infinite
 
 
 def _wide(tensor: Tensor) -> torch.dtype:
@@ -94,6 +96,14 @@ def ratio_of_sums(
     weight_norm = math.sqrt(weight_sum)
     ratio = max(coefficient * weight_norm / (math.sqrt(update_sum) + decay * weight_norm), lower)
     return ratio if upper is None else min(ratio, upper)
+
+
+def representable(number: float) -> float:
+    """Return the number, infinite where it leaves the range of fp32: torch refuses a scalar it would have to round so.
+
+    A training that comes here has diverged, and its weights shall say so.
+    """
+    return number if abs(number) <= _LARGEST else math.copysign(math.inf, number)
 
 
 def trust_ratios(params: list[Tensor], updates: list[Tensor], exclude: str, **options: Any) -> Tensor:
