@@ -28,7 +28,7 @@ from batchlimit.reports.figures.studies import (
     schedules,
     timeline,
 )
-from batchlimit.reports.figures.studies.looks import looks
+from batchlimit.reports.figures.studies.looks import looks, looks_of
 from batchlimit.reports.figures.studies.measures import shown_range
 from batchlimit.reports.figures.studies.panels import apart, log_ticks
 from batchlimit.reports.palette import colour
@@ -202,7 +202,7 @@ def test_signal_to_noise_is_a_geometric_mean_within_its_interval(result: StudyRe
 def test_ratios_keep_all_layers_in_the_csv_and_the_bound_in_force(result: StudyResult) -> None:
     rows = ratios.layers(result, SPECS["ratios"])
     assert len({row["colour"] for row in rows}) == 6
-    assert ratios.bounds(result, SPECS["ratios"]) == [(10.0, "upper bound 10")]
+    assert ratios.bounds(result, SPECS["ratios"], 128) == [(10.0, "upper bound 10")]
     figure = draw(result, SPECS["ratios"])
     assert figure is not None
     assert len(figure.panels) == 4
@@ -241,6 +241,16 @@ def test_a_solver_has_one_colour_everywhere_and_variants_differ_otherwise() -> N
     assert found["plain"].tint != found["warmup"].tint
     sizes = looks([512, 16, 128])
     assert len({look.tint for look in sizes.values()}) == 3
+
+
+def test_a_label_has_one_colour_in_every_figure_of_a_study(result: StudyResult) -> None:
+    every = looks_of(result, SPECS["distance"])
+    fewer = looks_of(result, SPECS["distance"].model_copy(update={"only": {"batch size": 512}}))
+    assert every[512] == fewer[512]
+    by_solver = looks_of(result, SPECS["lines"])
+    assert {name: look.tint for name, look in by_solver.items()} == {
+        n: colour(str(n)) for n in ("momentum", "lars", "lamb")
+    }
 
 
 def test_labels_are_moved_apart_in_order_and_stay_inside() -> None:

@@ -28,7 +28,7 @@ LARS_PRESETS: dict[str, dict[str, Any]] = {
         "exclude": "nothing",
         "decay_exclude": "nothing",
     },
-    # MLPerf's ResNet-50 submissions as they are described (the reference's own file was not seen): coefficient 0.001, LR
+    # MLPerf's ResNet-50 submissions as they are described (the reference's file was not seen): coefficient 0.001, LR
     # inside the buffer, norms and biases without ratio and decay. Momentum 0.9 at 32 K, 0.951807 at 64 K (v0.7).
     "mlperf": {
         "momentum": 0.9,

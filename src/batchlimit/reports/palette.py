@@ -34,6 +34,8 @@ _FIXED: dict[str, str] = {
     "kfac": "#a45ee0",
     "schedule free": "#e0457b",
 }
+# Of the sizes that studies compare, where a label is just this word.
+_SIZES = {"large": "#0a7ac4", "huge": "#d55e00", "full": "#a868c8"}
 # Of quantities in order (batch sizes, epochs): from blue over purple to orange, in steps that the colour-blind see.
 _RAMP = ("#0a7ac4", "#5c72d6", "#8f62c9", "#b8569f", "#cc5570", "#d55e00", "#a87b00")
 FREE = ("#8f7a3c", "#a868c8", "#2f9298", "#bd6b4b", "#6f83c9")
@@ -68,8 +70,8 @@ def colour(name: str, solver: str | None = None) -> str:
 def own_colour(name: str) -> str | None:
     """Return the colour that is kept for what `name` names: a solver or a series; None where it names neither."""
     words = name.lower().replace("_", " ").replace("-", " ")
-    if words in _FIXED:
-        return _FIXED[words]
+    if words in _FIXED or words in _SIZES:
+        return {**_FIXED, **_SIZES}[words]
     parts = re.split(r"[^a-z0-9]+", words)
     for part, after in zip(parts, [*parts[1:], ""], strict=True):
         if f"{part} {after}" in _FIXED:

@@ -61,5 +61,5 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         f"{spec.caption} Best {facts.metric_name} on the selection split after so many tuning trials: mean over "
         f"repeats of the tuning, shaded from the worst to the best.{missing(result.select(spec.only))}"
     ).strip()
-    looks = looks_of(cells(result, spec, along_x=False))
+    looks = looks_of(result, spec)
     return band_figure(spec, rows, looks, "tuning trials", y, caption)

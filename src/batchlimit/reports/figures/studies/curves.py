@@ -16,6 +16,7 @@ from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.views import FigureSpec
 
 _POINTS = 120
+_BANDS = 5
 
 
 def histories(result: StudyResult, spec: FigureSpec) -> list[Row]:
@@ -81,7 +82,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         f"{missing(result.select(spec.only))}"
     ).strip()
     x_title = "weight updates" if by_step else "epoch"
-    return band_figure(spec, rows, looks_of(cells(result, spec, along_x=False)), x_title, y, caption)
+    return band_figure(spec, rows, looks_of(result, spec), x_title, y, caption)
 
 
 def band_figure(
@@ -94,7 +95,7 @@ def band_figure(
     *,
     log_x: bool = False,
     guides: Callable[[Scalar | None], Sequence[Series]] = lambda facet: (),
-    rules: Sequence[tuple[float, str]] = (),
+    rules: Callable[[Scalar | None], Sequence[tuple[float, str]]] = lambda facet: (),
     called: str = "",
 ) -> Figure:
     """Return a figure of rows ('facet', 'colour', 'x', 'mean', 'low', 'high') as lines with bands."""
@@ -109,8 +110,9 @@ def band_figure(
     named_x = f"{x_title}{', logarithmic' if log_x else ''}"
     x_axis = Axis(named_x, low, high, log=log_x, ticks="format(datum.value, ',~g')", grid=False)
     bottom, top = padded(*_drawn_range(rows, y), 0.04, log=y.log)
-    bottom, top = _with_rules(bottom, top, [value for value, _ in rules], log=y.log)
+    bottom, top = _with_rules(bottom, top, [value for facet in facets for value, _ in rules(facet)], log=y.log)
     y_axis = Axis(f"{y.title}{', logarithmic' if y.log else ''}", bottom, top, log=y.log, ticks=y.ticks)
+    crowded = len({row["colour"] for row in rows}) > _BANDS  # so many shades would hide the lines
     panels = []
     for facet in facets:
         mine = [row for row in rows if row["facet"] == facet]
@@ -118,6 +120,8 @@ def band_figure(
         for colour in dict.fromkeys(row["colour"] for row in mine):
             name = short(colour) if isinstance(colour, str) else said(spec.colour, colour)
             line = [{**row, "arm": name} for row in mine if row["colour"] == colour]
+            if crowded:
+                line = [{**row, "low": None, "high": None} for row in line]
             series.append(Series(name, own[colour], line))
             ended = [{**row, "place": "diverged"} for row in line if row.get("ended")]
             series.append(Series("", own[colour], ended, label=False))
@@ -129,7 +133,7 @@ def band_figure(
                 title=said(spec.facet, facet),
                 tooltip=(("arm", ""), ("x", ",~g"), ("mean", y.tooltip), ("n", ".0f")),
                 losing="top" if y.better == "down" else "bottom",
-                rules=tuple(rules),
+                rules=tuple(rules(facet)),
                 guides=tuple(guides(facet)),
                 width=width,
                 height=height,

@@ -75,7 +75,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     if not rows:
         return None
     found = fits(result, spec)
-    own = looks_of(cells(result, spec, along_x=False))
+    own = looks_of(result, spec)
     for row in rows:
         fit = found.get((row["facet"], row["colour"]))
         row |= {"best law": law_words(fit.fit(fit.best)) if fit else "", "fitted": _at(fit, float(row["x"] or 0))}

@@ -7,7 +7,7 @@ import altair as alt
 from batchlimit.config import Scalar
 from batchlimit.reports.figures.figure import Cell, Figure, Row, data
 from batchlimit.reports.figures.studies import drawers
-from batchlimit.reports.figures.studies.cells import cells, missing, named, said, short, stem
+from batchlimit.reports.figures.studies.cells import missing, named, said, short, stem
 from batchlimit.reports.figures.studies.lines import points, with_edge
 from batchlimit.reports.figures.studies.looks import Look, looks_of
 from batchlimit.reports.figures.studies.measures import Measure, measure, shown_range
@@ -30,7 +30,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     if not any(row["mean"] is not None for row in rows):
         return None
     y = measure(result, spec.y)
-    own = looks_of(cells(result, spec))
+    own = looks_of(result, spec)
     centres = [float(row["mean"]) for row in rows if isinstance(row["mean"], float)]
     low, high = shown_range(centres, y.better)
     room = 0.5 * (high - low)
@@ -77,7 +77,7 @@ def _panel(
     x = alt.X(
         "place_x:Q",
         scale=scale,
-        axis=alt.Axis(title=y.title, labelExpr=y.ticks, tickCount=5 if not width else 3, labelOverlap="greedy"),
+        axis=alt.Axis(title=y.title, labelExpr=y.ticks, tickCount=5 if not width else 4, labelOverlap="greedy"),
     )
     height = band * len(categories)
     at = alt.Y("at:Q", scale=alt.Scale(domain=[0, height], reverse=True, nice=False), axis=None)

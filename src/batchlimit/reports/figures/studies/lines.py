@@ -84,7 +84,7 @@ def interval_figure(
     result: StudyResult, spec: FigureSpec, rows: list[Row], y: Measure, caption: str, *, log_y: bool = False
 ) -> Figure:
     """Return a figure of rows ('facet', 'colour', 'x', 'mean', 'low', 'high', 'place') as points with bars, joined."""
-    own = looks_of(cells(result, spec))
+    own = looks_of(result, spec)
     facets = list(dict.fromkeys(row["facet"] for row in rows))
     width, height, columns = widths(len(facets))
     x_axis = numeric_axis([float(row["x"] or 0) for row in rows], spec.x)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchlimit.config import Scalar
-from batchlimit.reports.figures.studies.cells import Cell, short
+from batchlimit.reports.figures.studies.cells import label_of, short
 from batchlimit.reports.palette import BASELINE, FREE, colour, own_colour, ramp
+from batchlimit.studies.results import StudyResult
+from batchlimit.studies.views import FigureSpec
 
 _DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (6, 3), (2, 3), (8, 3, 2, 3))
 _SHAPES = ("circle", "square", "triangle-up", "diamond")
@@ -60,15 +62,13 @@ def _tint(value: Scalar | None, solvers: dict[Scalar | None, str], used: list[st
     return min(turned, key=used.count)
 
 
-def looks_of(places: Sequence[Cell]) -> dict[Scalar | None, Look]:
-    """Return a look for each colour value of a figure's places.
+def looks_of(result: StudyResult, spec: FigureSpec) -> dict[Scalar | None, Look]:
+    """Return a look for each value of a figure's colour, the same in every figure of the study.
 
     A value that names no solver gets the colour of the one that its arms use, where each value has one of its own.
     """
-    values = list(dict.fromkeys(place.colour for place in places))
-    by_value = {
-        value: {arm.arm.recipe.solver for place in places if place.colour == value for arm in place.arms}
-        for value in values
-    }
-    single = {value: next(iter(names)) for value, names in by_value.items() if len(names) == 1}
-    return looks(values, single if len(set(single.values())) == len(values) else None)
+    found: dict[Scalar | None, set[str]] = {}
+    for arm in result.arms:
+        found.setdefault(label_of(arm, spec.colour) if spec.colour else None, set()).add(arm.arm.recipe.solver)
+    single = {value: next(iter(names)) for value, names in found.items() if len(names) == 1}
+    return looks(list(found), single if len(set(single.values())) == len(found) else None)

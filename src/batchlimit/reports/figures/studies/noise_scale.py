@@ -136,7 +136,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
             f"{spec.caption} Geometric mean over seeds, shaded from the least to the greatest. Updates at which the "
             f"noise hides the gradient have no value.{missing(result.select(spec.only))}"
         ).strip()
-        looks = looks_of(cells(result, spec, along_x=False))
+        looks = looks_of(result, spec)
         log_x, x_title = spec.x != "progress", "share of the training" if spec.x == "progress" else "weight updates"
         return band_figure(spec, rows, looks, x_title, y, caption, log_x=log_x, called=title)
     spec = spec.model_copy(update={"x": spec.x or "batch size"})

@@ -51,7 +51,9 @@ class Axis:
         """Return the axis as drawn."""
         values = self.values or (log_ticks(self.low, self.high) if self.log else ())
         given = {"values": list(values)} if values else {"tickCount": 5}
-        return alt.Axis(title=self.title, labelExpr=self.ticks, grid=self.grid, labelOverlap="greedy", **given)
+        return alt.Axis(
+            title=self.title, labelExpr=self.ticks, grid=self.grid, labelOverlap="greedy", labelSeparation=4, **given
+        )
 
 
 @dataclass(frozen=True)

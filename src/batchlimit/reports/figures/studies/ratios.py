@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from batchlimit.config import Scalar
@@ -57,10 +58,10 @@ def _panels(result: StudyResult, spec: FigureSpec) -> dict[Scalar | None, tuple[
     return found
 
 
-def bounds(result: StudyResult, spec: FigureSpec) -> list[tuple[float, str]]:
-    """Return the bounds that were in force, with their names."""
+def bounds(result: StudyResult, spec: FigureSpec, facet: Scalar | None) -> list[tuple[float, str]]:
+    """Return the bounds that were in force in a panel, with their names."""
     held: dict[tuple[float, str], None] = {}
-    for record in final_records(result.select(spec.only)):
+    for record in final_records(_panels(result, spec)[facet]):
         one = record.measurements.get(PROBE)
         if one is not None and one["applied"]:
             for name in ("lower", "upper"):
@@ -106,7 +107,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         Measure("trust ratio", log=True),
         caption,
         log_x=True,
-        rules=bounds(result, spec),
+        rules=functools.partial(bounds, result, spec),
         called="trust ratio",
     )
     everything = tuple({(facet or "panel"): row["facet"], "layer": row["colour"], "update": row["x"],

@@ -38,7 +38,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     if not rows:
         return None
     y, x = measure(result, spec.y), measure(result, _along(spec))
-    own = looks_of(cells(result, spec, along_x=False))
+    own = looks_of(result, spec)
     facets = list(dict.fromkeys(row["facet"] for row in rows))
     width, height, columns = widths(len(facets))
     places = [float(row["x"] or 0) for row in rows]
