@@ -27,6 +27,7 @@ AT_FULL = {
 # LARS is the paper's author's: it leaves nothing out, so that biases do not move with an LR meant for a ratio of 0.001.
 OPTIONS: dict[str, dict[str, Any]] = {"lars": {"preset": "paper-author"}}
 LAYERWISE_AT_FULL = (0.1, 0.5)  # a trust ratio makes all solvers' updates alike
+OWN_POWER = 0.25  # of B / B0: full batches bear less than the square root
 STEP = 2.0
 UNDECAYED = ("schedule-free",)  # averages in the place of a decay, so its LR is constant after warmup
 
@@ -34,13 +35,13 @@ UNDECAYED = ("schedule-free",)  # averages in the place of a decay, so its LR is
 def derived(facts: Facts, solver: str, batch_size: int, **changes: Any) -> Recipe:
     """Return the workload's recipe with another solver at the LR where it is looked for at `batch_size`.
 
-    The baseline's own solver keeps its options and scales its LR by the square root of the batch size; the others
-    start from a table. `changes` are further recipe fields.
+    The baseline's own solver keeps its options and scales its LR with a power of the batch size; the others start from
+    a table. `changes` are further recipe fields.
     """
     layerwise = changes.get("layerwise")
     if solver == facts.baseline.solver:
         base = facts.baseline.updated({"lr_rule": "none", "reference_batch_size": None})
-        lr = facts.baseline.peak_lr(facts.batch_size) * (batch_size / facts.batch_size) ** 0.5
+        lr = facts.baseline.peak_lr(facts.batch_size) * (batch_size / facts.batch_size) ** OWN_POWER
     else:
         base = facts.baseline.with_solver(solver, 1.0, **({} if solver in UNDECAYED else DECAY))
         at_full, power = AT_FULL.get(solver, (0.1, 0.5))
