@@ -37,7 +37,9 @@ MODULES = (
     "engine",
     "analysis",
     "tuning",
+    "studies",
     "reports",
+    "api",
 )
 
 RESULTS = """# Measured results

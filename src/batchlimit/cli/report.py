@@ -1,7 +1,8 @@
-"""`batchlimit report`: draws the report again from a ledger, without training."""
+"""`batchlimit report`: draws the report and the pages of studies again from a ledger, without training."""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -23,15 +24,19 @@ def report(
     ledger: o.LedgerLocation = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Draw the report again from a ledger. Nothing is trained, and PyTorch is not needed.
+    """Draw the report, and the pages of studies, again from a ledger. Nothing is trained; PyTorch is not needed.
 
     [bold]Examples[/bold]
 
         [cyan]batchlimit report digits[/cyan]  (from ./batchlimit-digits/ledger.db)
         [cyan]batchlimit report --ledger batchlimit-digits/ledger.db --out elsewhere[/cyan]
     """
+    from rich.text import Text
+
     from batchlimit.api import redraw, redraw_beside
     from batchlimit.cli.conclusion import as_object, conclude
+    from batchlimit.cli.study_pages import draw_studies, has_studies
+    from batchlimit.cli.terminal import Output
     from batchlimit.ledger import Ledger
     from batchlimit.reports.folder import check_writable
     from batchlimit.reports.page import write_report
@@ -39,6 +44,12 @@ def report(
     where = existing_ledger(workload, out, ledger)
     check_writable(where.out)
     with Ledger.open(where.ledger, create=False) as kept:
+        index = draw_studies(kept, where.out) if has_studies(kept) else None
+        asked = kept.documents("question")
+        if index is not None and (not asked or (workload not in asked and has_studies(kept, workload))):
+            # Studies alone: there was no search for the limit.
+            print(json.dumps({"index": str(index)}) if as_json else f"Studies: {index}")
+            return
         name = _asked(workload, kept, where.shown)
         finding = redraw(kept, name)
         beside = () if finding.problem else redraw_beside(kept, name)
@@ -46,6 +57,8 @@ def report(
     if as_json:
         print(as_object(finding, beside, ledger=where.shown, report=page))
     else:
+        if index is not None:
+            Output().print(Text(f"Studies: {index}"), soft_wrap=True)
         conclude(finding, beside, ledger=where.shown, report=page)
     if finding.problem:
         raise typer.Exit(RUN_FAILED)

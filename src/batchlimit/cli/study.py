@@ -14,14 +14,13 @@ from batchlimit.cli import options as o
 from batchlimit.cli.exits import resumable
 from batchlimit.cli.layers import Layers
 from batchlimit.cli.places import Places, places, writable
+from batchlimit.cli.study_pages import FOLDER, draw_index
 from batchlimit.cli.study_progress import StudyProgress
 from batchlimit.cli.terminal import Output
 
 if TYPE_CHECKING:
     from batchlimit.api.study import Studying, StudyPlan
     from batchlimit.studies.results import StudyResult
-
-FOLDER = "studies"
 
 
 def study(
@@ -129,7 +128,7 @@ def study(
         message = f"Finished trials are in {where.shown}; the same command goes on from there"
         with writable(where.out), StudyProgress(len(asked), quiet=quiet) as progress, resumable(message):
             done = [_one(studying, name, where.out, progress) for name in asked]
-            index = _write_index(studying, where.out)
+            index = draw_index(studying.kept, where.out)
     if as_json:
         print(json.dumps({"studies": [_as_object(*pair) for pair in done], "index": str(index), "ledger": where.shown}))
     else:
@@ -173,13 +172,6 @@ def _one(studying: Studying, name: str, folder: Path, progress: StudyProgress) -
     page = write_study(result, folder / FOLDER)
     progress.end(result)
     return result, page
-
-
-def _write_index(studying: Studying, folder: Path) -> Path:
-    from batchlimit.api.study import kept_studies
-    from batchlimit.reports.index_page import write_index
-
-    return write_index(list(kept_studies(studying.kept)), folder / FOLDER)
 
 
 def _conclude(done: list[tuple[StudyResult, Path]], index: Path, where: Places) -> None:
