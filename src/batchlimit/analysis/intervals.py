@@ -86,7 +86,7 @@ def paired_test(
 
     'permutation' turns the signs of the differences (all 2^n ways up to 13 seeds, and 9,999 at random beyond) and
     looks at their mean; 'wilcoxon' is the signed-rank test, less moved by one outlying seed. Seeds that only one of
-    them has are left out.
+    them has are left out; fewer than two shared ones say nothing, and have no p-value.
 
     Raises:
         InputError: an unknown test, or a value that is not finite.
@@ -97,7 +97,7 @@ def paired_test(
     gaps = np.array([first[one] - second[one] for one in shared])
     difference = mean_interval(gaps.tolist(), confidence)
     p_value = None
-    if len(gaps):
+    if len(gaps) > 1:
         p_value = 1.0 if not gaps.any() else _p_value(gaps, test)
     return PairedTest(
         difference=difference,

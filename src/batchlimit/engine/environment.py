@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 import numpy
@@ -23,10 +24,27 @@ def _cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def _commit() -> str | None:
+    """Return the commit that batchlimit is run from, with '+' where files differ from it; None outside a checkout."""
+    home = Path(batchlimit.__file__).parents[2]
+    if not (home / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", home, *words], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "src") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 @functools.cache
 def _fixed() -> Facts:
     return {
         "batchlimit": batchlimit.__version__,
+        **({"commit": commit} if (commit := _commit()) is not None else {}),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
