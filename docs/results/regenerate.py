@@ -2,7 +2,8 @@
 
 Each folder holds `ledger.jsonl.gz`, an exported ledger with the trials' whole records, and gets an `index.md`. To make
 the ledgers again: `mnist`: `batchlimit train mnist --config docs/results/mnist/NAME.toml --ledger mnist.db` for each
-recipe; `digits`: `make demo`. Then `Ledger.open("mnist.db", create=False).export_jsonl(...)`.
+recipe; `digits`: `make demo`; `studies-digits`: `batchlimit study all --workload digits --scale quick`;
+`studies-mnist-lenet5`: its page has the command. Then `Ledger.open("mnist.db", create=False).export_jsonl(...)`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchlimit.api import redraw
+from batchlimit.api import kept_studies, redraw
 from batchlimit.ledger import Ledger
 from batchlimit.records import TrialRecord
+from batchlimit.reports import study_account, study_tables
+from batchlimit.reports.markdown import write_markdown
 from batchlimit.reports.verdict import sentence, summary_lines
 from batchlimit.tuning.statistics import estimate
 
@@ -95,9 +98,41 @@ def digits(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def studies(folder: Path) -> str:
+    """Write the page of each study of a ledger; return the page that lists them."""
+    with Ledger.open(folder / "ledger.jsonl.gz", create=False) as ledger:
+        results = list(kept_studies(ledger))
+        records = ledger.records()
+    workload = results[0].facts.workload
+    lines = [
+        f"# Studies on {workload}",
+        "",
+        f"{len(records):,} trials, {sum(r.seconds for r in records) / 3600:.1f} hours of one thread: "
+        f"{where_and_when(records)}. Pages with every figure and recipe: `batchlimit report --ledger "
+        f"{(folder / 'ledger.jsonl.gz').relative_to(HERE.parents[1])} --out FOLDER`.",
+        "",
+        "| study | question | in the paper | state | claims |",
+        "|---|---|---|---|---|",
+    ]
+    for result in results:
+        page = write_markdown(result, folder)
+        counts = study_tables.agreement_words(study_tables.agreement_counts(study_tables.claim_rows(result)))
+        state = study_account.state_words(result)
+        lines.append(
+            f"| [{result.study.name}]({page.name}) | {result.study.question} | {result.study.paper or '-'} | {state} | "
+            f"{counts or '-'} |"
+        )
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
     """Write every page whose ledger is there."""
-    for name, page in (("mnist", mnist), ("digits", digits)):
+    for name, page in (
+        ("mnist", mnist),
+        ("digits", digits),
+        ("studies-digits", studies),
+        ("studies-mnist-lenet5", studies),
+    ):
         folder = HERE / name
         if (folder / "ledger.jsonl.gz").exists():
             (folder / "index.md").write_text(page(folder))
