@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.spinner import Spinner
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from batchlimit.cli.live import LiveDisplay
 from batchlimit.reports.quantities import counted, span
 
 if TYPE_CHECKING:
@@ -24,43 +21,26 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 300.0  # how often a line says how far a long study is, where there is no terminal
 
 
-class StudyProgress:
+class StudyProgress(LiveDisplay):
     """Shows which of `total` studies runs, its trials and the time left; leaves the terminal as it was."""
 
     def __init__(self, total: int, *, quiet: bool = False) -> None:
+        super().__init__(quiet=quiet)
         self._total = total
         self._name = self._status = ""
         self._number = self._trials = self._reused = 0
         self._said = time.monotonic()
         self._finished: list[tuple[str, str]] = []
-        self._console = Console(stderr=True, highlight=False, quiet=quiet)
-        self._spinner = Spinner("dots")
-        # The live display draws from a thread of its own.
-        self._lock = threading.Lock()
-        self._live: Live | None = None
-        if self._console.is_terminal and not quiet:
-            self._live = Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=5)
-
-    def __enter__(self) -> StudyProgress:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def begin(self, name: str) -> None:
         """Show that a study begins."""
-        with self._lock:
+        with self.lock:
             self._number += 1
             self._name, self._status, self._trials, self._reused = name, "preparing", 0, 0
 
     def event(self, event: Event) -> None:
         """Show one event of the driver."""
-        with self._lock:
+        with self.lock:
             if event.record is not None:
                 self._trials += 1
                 self._reused += event.kind == "reused"
@@ -75,13 +55,13 @@ class StudyProgress:
             if event.seconds_left is not None and event.seconds_left >= 1:
                 parts.append(f"about {span(event.seconds_left)} left")
             self._status = " · ".join(parts)
-        if self._live is None and time.monotonic() - self._said > EVERY_SECONDS:
+        if not self.is_live and time.monotonic() - self._said > EVERY_SECONDS:
             self._said = time.monotonic()
-            self._say(f"{self._name}: {self._status}")
+            self.say(f"{self._name}: {self._status}")
 
     def drawing(self) -> None:
         """Show that the page is drawn."""
-        with self._lock:
+        with self.lock:
             self._status = "drawing the page"
 
     def end(self, result: StudyResult) -> None:
@@ -90,20 +70,18 @@ class StudyProgress:
         said = ", ".join(f"{number} {agreement}" for agreement, number in found.items()) or "no claims"
         reused = f", {self._reused:,} from the ledger" if self._reused else ""
         line = f"{counted(self._trials, 'trial')}{reused}; {said}"
-        with self._lock:
+        with self.lock:
             self._finished.append((self._name, line))
-        if self._live is None:
-            self._say(f"{self._name}: {line}")
+        if not self.is_live:
+            self.say(f"{self._name}: {line}")
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, markup=False)
-
-    def _draw(self) -> Group:
-        with self._lock:
+    def draw(self) -> Group:
+        """Return the finished studies and the line of what runs."""
+        with self.lock:
             table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
             for name, line in self._finished:
                 table.add_row(Text(name), Text(line, style="dim"))
             where = f"{self._name} ({self._number} of {self._total}): " if self._name else ""
             status = Text(f"{where}{self._status}", overflow="ellipsis", no_wrap=True)
-        self._spinner.update(text=status)
-        return Group(table, self._spinner)
+        self.spinner.update(text=status)
+        return Group(table, self.spinner)
