@@ -246,6 +246,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
     """
     from batchlimit.durations import Duration
     from batchlimit.engine.check import dataset_size, parameter_count
+    from batchlimit.optimizers import solvers
 
     protocol = settings.effort(1.0).protocol
     size = dataset_size(workload, protocol)
@@ -267,6 +268,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         baseline=baseline,
         epochs=round(steps * workload.batch_size / size, 6),
         parameters=parameter_count(workload),
+        solvers=tuple(solvers.names()),
     )
 
 

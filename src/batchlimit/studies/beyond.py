@@ -32,7 +32,7 @@ from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import Judge, keeps, opposite
 from batchlimit.studies.recipes import derived, lr_window, space
 from batchlimit.studies.results import ArmResult, StudyResult
-from batchlimit.studies.solvers import LATER, PAPER
+from batchlimit.studies.solvers import LATER, PAPER, after_the_paper
 from batchlimit.studies.standard_arms import as_is, baseline, batch_size, length, searched, tuned
 from batchlimit.studies.study import Study
 from batchlimit.studies.views import FigureSpec, PaperValue, TableSpec
@@ -67,7 +67,7 @@ def solvers(facts: Facts, effort: Effort) -> tuple[str, ...]:
     if effort.scale == "smoke":
         return ("momentum", "lamb", "muon")
     own = () if facts.baseline.solver in (*PAPER, *LATER) else (facts.baseline.solver,)
-    return (*own, *PAPER, *(s for s in LATER if s != "adamw" or facts.baseline.weight_decay > 0))
+    return (*own, *PAPER, *after_the_paper(facts))
 
 
 def muon(facts: Facts, batch: str, **changes: Any) -> Recipe:

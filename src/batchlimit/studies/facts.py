@@ -19,7 +19,11 @@ LARGE, HUGE = 8192 / 60_000, 32_768 / 60_000
 
 
 class Facts(Frozen):
-    """A workload as a study sees it: its baseline, its metric and the number of its training examples."""
+    """A workload as a study sees it: its baseline, its metric and the number of its training examples.
+
+    `solvers` are the names registered where the study was planned: one that a user added takes part in studies that
+    compare all solvers.
+    """
 
     workload: str
     metric_name: str = "accuracy"
@@ -30,6 +34,7 @@ class Facts(Frozen):
     baseline: Recipe
     epochs: float
     parameters: int = 0
+    solvers: tuple[str, ...] = ()
 
     def size(self, share: float) -> int:
         """Return the batch size nearest to `share` of the training examples that is the baseline's doubled a few times.

@@ -2,8 +2,9 @@
 
 Paper: Table 3. Every solver is tuned with the same budget at the baseline's batch size and at the one that corresponds
 to 8K on MNIST; those of torch are tried there with layer-wise rescaling too, unbounded and bounded to [0, 10]. The
-baseline's recipe with linear LR scaling and nothing tuned is there as well. Later solvers are trained at the large
-batch, and at paper scale also at the baseline's. AdamW is left out where there is no weight decay: there it is Adam.
+baseline's recipe with linear LR scaling and nothing tuned is there as well. Later solvers, and those that a user
+registered, are trained at the large batch, and at paper scale also at the baseline's. AdamW is left out where there is
+no weight decay: there it is Adam.
 """
 
 from __future__ import annotations
@@ -32,16 +33,23 @@ WHY = "Table 3 is of MNIST with the paper's LeNet"
 
 def arms(facts: Facts, effort: Effort) -> tuple[Arm, ...]:
     """Return every solver in every setup that makes sense for it."""
-    later = tuple(solver for solver in LATER if solver != "adamw" or facts.baseline.weight_decay > 0)
-    at_baseline = (*PAPER, *later) if effort.scale == "paper" else PAPER
+    added = after_the_paper(facts)
+    at_baseline = (*PAPER, *added) if effort.scale == "paper" else PAPER
     untuned = _labels(facts.baseline.solver, UNTUNED)
     return (
         *(_arm(facts, effort, solver, BASELINE) for solver in at_baseline),
-        *(_arm(facts, effort, solver, LARGE) for solver in (*PAPER, *later)),
+        *(_arm(facts, effort, solver, LARGE) for solver in (*PAPER, *added)),
         *(_arm(facts, effort, solver, LAYERWISE, layerwise=plain_layerwise()) for solver in PLAIN),
         *(_arm(facts, effort, solver, BOUNDED, layerwise=bounded_layerwise()) for solver in PLAIN),
         standard_arms.as_is(facts, effort, "large", untuned, standard_arms.linear(facts)),
     )
+
+
+def after_the_paper(facts: Facts) -> tuple[str, ...]:
+    """Return the later solvers and, at the end, those that a user registered; AdamW where there is weight decay."""
+    known = (*PAPER, *LATER, facts.baseline.solver)
+    own = tuple(solver for solver in facts.solvers if solver not in known)
+    return (*(solver for solver in LATER if solver != "adamw" or facts.baseline.weight_decay > 0), *own)
 
 
 def _arm(facts: Facts, effort: Effort, solver: str, setup: str, **changes: Any) -> Arm:
