@@ -81,7 +81,8 @@ def words_of(among: Sequence[ArmResult], arm: ArmResult, besides: Sequence[str] 
         for name, value in arm.labels.items()
         if name not in besides and any(other.labels.get(name) != value for other in among)
     ]
-    return ", ".join(shown) or ", ".join(said(name, value) for name, value in arm.labels.items() if name not in besides)
+    once = [text for text in shown if not any(text != other and text in other.split() for other in shown)]
+    return ", ".join(once) or ", ".join(said(name, value) for name, value in arm.labels.items() if name not in besides)
 
 
 def is_comparable(result: StudyResult) -> bool:

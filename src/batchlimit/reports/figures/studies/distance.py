@@ -9,7 +9,7 @@ from batchlimit.config import Scalar
 from batchlimit.errors import InputError
 from batchlimit.reports.figures.figure import Figure, Row
 from batchlimit.reports.figures.studies import drawers
-from batchlimit.reports.figures.studies.cells import Cell, cells, missing, said, short
+from batchlimit.reports.figures.studies.cells import Cell, cells, missing, said
 from batchlimit.reports.figures.studies.curves import band_figure, final_records
 from batchlimit.reports.figures.studies.looks import Look, looks_of
 from batchlimit.reports.figures.studies.measures import Measure
@@ -80,7 +80,8 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         fit = found.get((row["facet"], row["colour"]))
         row |= {"best law": law_words(fit.fit(fit.best)) if fit else "", "fitted": _at(fit, float(row["x"] or 0))}
     laws = [
-        f"{said(spec.colour, colour) or short(facet)}: {law_words(fit.fit(fit.best))}"
+        f"{', '.join(filter(None, (said(spec.facet, facet), said(spec.colour, colour)))) or 'all'}: "
+        f"{law_words(fit.fit(fit.best))}"
         for (facet, colour), fit in found.items()
     ]
     caption = (
@@ -89,7 +90,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         f"{missing(result.select(spec.only))}"
     ).strip()
     guides = functools.partial(_guides, rows, own)
-    y = Measure("distance from the start, ||w_t − w_0||")
+    y = Measure("distance from the start")
     return band_figure(spec, rows, own, "weight updates t", y, caption, log_x=True, guides=guides, called="distance")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from batchlimit.config import Scalar
 from batchlimit.reports.figures.figure import Figure, Row
@@ -21,6 +22,7 @@ from batchlimit.reports.figures.studies.cells import (
 from batchlimit.reports.figures.studies.looks import Look, looks_of
 from batchlimit.reports.figures.studies.measures import Measure, measure, shown_range
 from batchlimit.reports.figures.studies.panels import HOLLOW, LEAST_WIDTH, Axis, Panel, Series, log_axis, padded, widths
+from batchlimit.reports.figures.studies.target import target
 from batchlimit.studies.results import StudyResult
 from batchlimit.studies.views import FigureSpec
 
@@ -66,7 +68,33 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     rows = [row for row in points(result, spec) if isinstance(row["x"], int | float)]
     if not any(row["mean"] is not None for row in rows):
         return None
-    return interval_figure(result, spec, rows, measure(result, spec.y), _caption(result, spec, rows))
+    y = measure(result, spec.y)
+    aim = target(result, spec)
+    plain = _without(rows)
+    rules = [(float(row["mean"] or 0), f"{_name(spec, row['colour'])} {y.text(_float(row['mean']))}") for row in plain]
+    rules += [(aim.value, aim.label(y))] if aim else []
+    caption = _caption(result, spec, rows) + (aim.caption(y) if aim else "")
+    caption += "".join(f" Dashed: {_said(spec, row, y)}." for row in plain)
+    figure = interval_figure(result, spec, [row for row in rows if row not in plain], y, caption, rules=tuple(rules))
+    return replace(figure, rows=named(rows, spec))
+
+
+def _without(rows: list[Row]) -> list[Row]:
+    """Return the one point at 0 that other series are held against, where only a logarithmic axis shows these.
+
+    It is drawn as a line across: 'no noise' among sizes of noise.
+    """
+    zero = [row for row in rows if row["x"] == 0]
+    rest = [row for row in rows if row["x"] != 0]
+    alone = len(zero) == 1 and zero[0]["mean"] is not None and zero[0]["colour"] not in {row["colour"] for row in rest}
+    one_panel = len({row["facet"] for row in rows}) == 1
+    return zero if alone and one_panel and log_axis([float(row["x"] or 0) for row in rest]) else []
+
+
+def _said(spec: FigureSpec, row: Row, y: Measure) -> str:
+    ends = [y.text(_float(row[end])) for end in ("low", "high")]
+    known = f" ({ends[0]} to {ends[1]}, n = {row['n']})" if row["low"] is not None else f" (n = {row['n']})"
+    return f"{_name(spec, row['colour'])}, {y.text(_float(row['mean']))}{known}"
 
 
 def _caption(result: StudyResult, spec: FigureSpec, rows: list[Row]) -> str:
@@ -74,16 +102,23 @@ def _caption(result: StudyResult, spec: FigureSpec, rows: list[Row]) -> str:
         " Of several arms at one place the best is drawn." if any(int(row["arms"] or 0) > 1 for row in rows) else ""
     )
     paper = " Hollow: the paper's." if any(row["paper"] is not None for row in rows) else ""
-    return (
-        "Mean over seeds with its 95 % bootstrap interval. Crosses: every seed diverged; triangles: off the axis, with "
-        f"their value.{paper}{several}{missing(result.select(spec.only))}"
-    )
+    return f"Mean over seeds with its 95 % bootstrap interval.{paper}{several}{missing(result.select(spec.only))}"
 
 
 def interval_figure(
-    result: StudyResult, spec: FigureSpec, rows: list[Row], y: Measure, caption: str, *, log_y: bool = False
+    result: StudyResult,
+    spec: FigureSpec,
+    rows: list[Row],
+    y: Measure,
+    caption: str,
+    *,
+    log_y: bool = False,
+    rules: tuple[tuple[float, str], ...] = (),
 ) -> Figure:
-    """Return a figure of rows ('facet', 'colour', 'x', 'mean', 'low', 'high', 'place') as points with bars, joined."""
+    """Return a figure of rows ('facet', 'colour', 'x', 'mean', 'low', 'high', 'place') as points with bars, joined.
+
+    `rules` are values with their names, drawn across every panel.
+    """
     own = looks_of(result, spec)
     facets = list(dict.fromkeys(row["facet"] for row in rows))
     width, height, columns = widths(len(facets))
@@ -92,7 +127,10 @@ def interval_figure(
         float(row[key] or 0) for row in rows for key in ("mean", "low", "high", "paper") if row.get(key) is not None
     ]
     centres = [float(row["mean"] or 0) for row in rows if row["mean"] is not None]
-    low, high = padded(*_reach(values, *shown_range(centres, y.better)), log=log_y)
+    reach = _reach(values, *shown_range(centres, y.better))
+    low, high = padded(
+        min([*reach, *(rule for rule, _ in rules)]), max([*reach, *(rule for rule, _ in rules)]), log=log_y
+    )
     low, high = with_edge(low, high, y, rows)
     y_axis = Axis(y.title, low, high, log=log_y, ticks=y.ticks)
     losing = "top" if y.better == "down" else "bottom"
@@ -110,12 +148,13 @@ def interval_figure(
                 tooltip=(("arm", ""), ("x", ",~g"), ("value", y.tooltip), ("low", y.tooltip), ("high", y.tooltip),
                          ("n", ".0f"), ("diverged", ".0f")),
                 losing=losing,
+                rules=rules,
                 names={"x": spec.x, "value": y.title, "low": "from", "high": "to", "n": "seeds"},
                 width=width,
                 height=height,
             ).chart()
         )  # fmt: skip
-    caption = f"{spec.caption} {caption}".strip()
+    caption = f"{spec.caption} {caption}{edge_words(low, high, rows)}".strip()
     return Figure(stem(spec.name), spec.title, caption, named(rows, spec), tuple(panels), columns, LEAST_WIDTH)
 
 
@@ -124,6 +163,16 @@ def with_edge(low: float, high: float, y: Measure, rows: Sequence[Row]) -> tuple
     off = any(not isinstance(row["mean"], float) or not low <= row["mean"] <= high for row in rows)
     room = 0.12 * (high - low) if off else 0.0
     return (low, high + room) if y.better == "down" else (low - room, high)
+
+
+def edge_words(low: float, high: float, rows: Sequence[Row]) -> str:
+    """Return what stands at the losing edge of this range, as a sentence with a space before it; '' where nothing."""
+    means = [row["mean"] for row in rows]
+    parts = ["crosses: every seed diverged"] if None in means else []
+    if any(isinstance(mean, float) and not low <= mean <= high for mean in means):
+        parts.append("triangles: off the axis, with their value")
+    text = "; ".join(parts)
+    return f" {text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _reach(values: Sequence[float], low: float, high: float) -> tuple[float, float]:

@@ -92,7 +92,7 @@ class Panel:
     def chart(self) -> alt.TopLevelMixin:
         """Return the panel as a chart."""
         height = max(self.height, (_LINE + 1) * sum(1 for one in self.series if one.label and one.rows))
-        layers: list[alt.Chart] = [layer for rule in self.rules for layer in self._rule(*rule)]
+        layers: list[alt.Chart] = [self._rule(value) for value, _ in self.rules]
         for place, one in enumerate(self.series):
             if one.rows:
                 layers += self._series(one, self._dodge(place), height)
@@ -101,7 +101,7 @@ class Panel:
                 color=guide.look.tint, strokeDash=list(guide.look.dash), strokeWidth=1.6, opacity=0.9, clip=True
             )
             layers.append(line.encode(x=self._x(), y=self._y()))
-        layers += self._labels(height)
+        layers += [layer for rule in self.rules for layer in self._rule_words(*rule)] + self._labels(height)
         made: alt.TopLevelMixin = alt.layer(*layers).properties(width=self.width or "container", height=height)
         if self.title:
             limit = (self.width or 520) + 60
@@ -207,11 +207,20 @@ class Panel:
             for style in ("halo", "ink")
         ]
 
-    def _rule(self, value: float, text: str) -> list[alt.Chart]:
+    def _rule(self, value: float) -> alt.Chart:
+        base = alt.Chart(data([{"mean": value}]))
+        made: alt.Chart = base.mark_rule(style="ink-line", strokeDash=[5, 4], opacity=0.7).encode(y=self._y())
+        return made
+
+    def _rule_words(self, value: float, text: str) -> list[alt.Chart]:
         base = alt.Chart(data([{"mean": value, "text": text}]))
-        rule = base.mark_rule(style="ink-line", strokeDash=[5, 4], opacity=0.7).encode(y=self._y())
-        words = base.mark_text(style="muted", align="left", dx=4, dy=-6, fontSize=11)
-        return [rule, words.encode(x=alt.value(0), y=self._y(), text="text:N")]
+        up = -7 if self.y.place(value) < 0.92 else 9
+        return [
+            base.mark_text(style=style, align="left", dx=4, dy=up, fontSize=11).encode(
+                x=alt.value(0), y=self._y(), text="text:N"
+            )
+            for style in ("halo", "muted")
+        ]
 
     def _labels(self, height: int) -> list[alt.Chart]:
         """Return the names of the series at the right edge, at the height of their ends, moved apart."""
@@ -225,7 +234,9 @@ class Panel:
             reached = self.x.place(max(float(row["x"] or 0) for row in one.rows))
             if reached < 0.9 and self.mark != "points":  # a thread from where a short line ends to its name
                 thread = alt.Chart(data([{}])).mark_rule(color=one.look.tint, strokeDash=[1, 3], opacity=0.7)
-                start, stop = alt.value(alt.expr(f"width * {reached:.4f} + 6")), alt.value("width")
+                # Among several panels Vega's 'width' is not the panel's.
+                inside = reached * self.width + 6 if self.width else alt.expr(f"width * {reached:.4f} + 6")
+                start, stop = alt.value(inside), alt.value("width")
                 layers.append(thread.encode(x=start, x2=stop, y=alt.value(end), y2=alt.value(y)))
             mark = alt.Chart(data([{"text": clipped(one.name)}])).mark_text(
                 align="left", baseline="middle", dx=9, color=one.look.tint, fontSize=12
