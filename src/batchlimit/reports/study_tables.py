@@ -15,6 +15,8 @@ from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.study import Study
 from batchlimit.studies.views import PaperValue, TableSpec
 
+JUDGED = "Judged by 95 % bootstrap intervals over seeds, each claim by itself; of few seeds they are somewhat narrow."
+EDGE = " †"
 AGREEMENTS: tuple[Agreement, ...] = ("agrees", "differs", "undecided", "not comparable")
 
 
@@ -123,7 +125,8 @@ def _cell(result: StudyResult, arms: Sequence[ArmResult], spec: TableSpec, quant
     if best.status == "diverged":
         return Cell("diverged", diverged=best.diverged, status="diverged", paper=paper, arms=len(arms))
     found = best.estimate(spec.value)
-    return Cell(estimate_words(found, quantity), found, best.diverged, "measured", paper, len(arms))
+    mark = EDGE if best.at_edge else ""
+    return Cell(estimate_words(found, quantity) + mark, found, best.diverged, "measured", paper, len(arms))
 
 
 def estimate_words(found: Estimate, quantity: Measure) -> str:
@@ -184,6 +187,8 @@ def _notes(
         where = f", on {result.study.paper_setting}" if result.study.paper_setting else ""
         compares = "" if is_comparable(result) else ": another setting than ours, so the numbers do not compare"
         notes.append(f"“Paper” is the paper's figure{where}{compares}.")
+    if any(cell.text.endswith(EDGE) for _, cells in rows for cell in cells):
+        notes.append(f"{EDGE.strip()}: the learning rate chosen is at the edge of those tried; more may be possible.")
     return tuple(notes)
 
 
@@ -199,7 +204,8 @@ def value_words(value: PaperValue, quantity: Measure) -> str:
     """Return a figure of the paper: a number as the paper prints it, or its words."""
     if value.value is None:
         return value.words or "–"
-    number = f"{100 * value.value:.4g} %" if quantity.percent else f"{value.value:.4g}"
+    digits = f"{100 * value.value:.4g}"
+    number = f"{digits if '.' in digits else f'{digits}.0'} %" if quantity.percent else f"{value.value:.4g}"
     return f"{number} ({value.words})" if value.words else number
 
 
@@ -234,7 +240,7 @@ def paper_rows(result: StudyResult) -> list[PaperRow]:
         best = result.best(arms) or (arms[0] if arms else None)
         rows.append(
             PaperRow(
-                where=", ".join(said(name, wanted) for name, wanted in value.where.items()),
+                where=", ".join(dict.fromkeys(said(name, wanted) for name, wanted in value.where.items())),
                 value=value_words(value, quantity),
                 setting=value.setting or study.paper_setting,
                 source=value.source or study.paper,

@@ -69,6 +69,12 @@ class ArmResult:
         tried = self.final if self.chosen is not None else tuple(told.record for told in self.tuning)
         return "diverged" if tried and self.finished else "unfinished"
 
+    @property
+    def at_edge(self) -> bool:
+        """Whether the learning rate chosen is the least or the greatest of those tried: more may be possible."""
+        tried = {told.record.config.recipe.lr for told in self.tuning}
+        return self.chosen is not None and len(tried) > 1 and self.chosen.lr in (min(tried), max(tried))
+
     def by_seed(self, value: Value = "metric") -> dict[int, float]:
         """Return a value of the completed final trainings, by seed."""
         found = {record.config.seed: _value(record, value) for record in self.complete}
