@@ -60,7 +60,7 @@ def test_the_papers_figures_stand_beside_ours_or_alone() -> None:
     assert [(row.value, bool(row.ours), row.setting) for row in rows] == [
         ("99.4 %", True, "MNIST, LeNet"),
         ("diverges", True, "MNIST, LeNet"),
-        ("50 %", False, "ImageNet"),
+        ("50.0 %", False, "ImageNet"),
     ]
 
 

@@ -22,9 +22,11 @@ PICTURE_BYTES = 100_000
 _COLOURS = 96
 _SCALES = (1.5, 1.2, 1.0, 0.8, 0.6)
 _MOST_COMPARISONS = 30
-# What can begin markup anywhere in a line, and what can only at its beginning.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$^<>&])")
-_LIST = re.compile(r"^(\d*)([-+.)=:!])")
+# What can begin markup anywhere in a line (an underscore within a word does not), and what can only at its beginning:
+# items of lists, rules, underlines of headings, definitions, comments, targets. '98.4 %' and '+0.3' begin nothing.
+_SPECIAL = re.compile(r"([\\`*{}\[\]#|~$^<>&]|(?<![^\W_])_|_(?![^\W_]))")
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
+_BEGINNING = re.compile(r"^(?:[-+](?=[-+\s]|$)|[=:%]|\((?=.*\)=))")
 
 
 def write_markdown(result: StudyResult, folder: str | Path) -> Path:
@@ -101,7 +103,8 @@ def _claims(result: StudyResult) -> list[str]:
         for claim in claims
     ]
     heads = ("claim", "the paper", "here", "verdict")
-    return ["## Does our data agree with the paper?", "", f"{escaped(counts)}.", "", *grid(heads, rows), ""]
+    title = "## Does our data agree with the paper?"
+    return [title, "", f"**{escaped(counts)}.** {escaped(study_tables.JUDGED)}", "", *grid(heads, rows), ""]
 
 
 def _table(table: Table) -> list[str]:
@@ -133,7 +136,11 @@ def _comparisons(result: StudyResult) -> list[str]:
     compared = study_comparisons.comparisons(result)
     if not compared:
         return []
-    by_p = sorted(compared, key=lambda row: 2.0 if row.corrected is None else row.corrected)
+    title = "## Which differences are more than chance?"
+    told = [row for row in compared if row.decided]
+    if not told:
+        return [title, "", escaped(study_comparisons.undecided_note(compared)), ""]
+    by_p = sorted(told, key=lambda row: 2.0 if row.corrected is None else row.corrected)
     rows = [
         (
             f"{row.first} − {row.second}",
@@ -146,10 +153,12 @@ def _comparisons(result: StudyResult) -> list[str]:
         for row in by_p[:_MOST_COMPARISONS]
     ]
     note = study_comparisons.comparison_note(compared)
+    if len(told) < len(compared):
+        note += f" {len(compared) - len(told)} are not decided, and not shown."
     if len(by_p) > _MOST_COMPARISONS:
-        note += f" The {_MOST_COMPARISONS} with the smallest p-values are shown."
+        note += f" Of the others the {_MOST_COMPARISONS} with the smallest p-values are shown."
     heads = ("compared", "where", "difference (95 % interval)", "seeds", "p, corrected", "verdict")
-    return ["## Which differences are more than chance?", "", *grid(heads, rows), "", escaped(note), ""]
+    return [title, "", *grid(heads, rows), "", escaped(note), ""]
 
 
 def grid(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -165,4 +174,4 @@ def escaped(text: str) -> str:
     """Return text that Markdown shows as it is: no markup, no HTML, no role, no line of its own."""
     flat = " ".join(text.split())
     shown = _SPECIAL.sub(r"\\\1", flat)
-    return _LIST.sub(r"\1\\\2", shown)
+    return _BEGINNING.sub(r"\\\g<0>", _NUMBERED.sub(r"\1\\\2", shown))

@@ -15,6 +15,7 @@ from batchlimit.reports.quantities import counted, listed
 from batchlimit.studies.results import ArmResult, StudyResult
 
 _SIGNIFICANT = 0.05
+_UNDECIDED, _NONE_SHARED, _ONE_SHARED = "not decided", "no shared seed", "one shared seed decides nothing"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Comparison:
     p_value: float | None
     corrected: float | None
     verdict: str
+
+    @property
+    def decided(self) -> bool:
+        """Whether the test tells the two apart, or one of them diverged."""
+        return self.verdict not in (_UNDECIDED, _NONE_SHARED, _ONE_SHARED)
 
 
 def comparisons(result: StudyResult) -> list[Comparison]:
@@ -103,11 +109,11 @@ def _verdict(
     if lost:
         return f"{listed(lost)} diverged"
     if gap is None:
-        return "no shared seed"
+        return _NONE_SHARED
     if p_value is None:
-        return "one shared seed decides nothing"
+        return _ONE_SHARED
     if p_value >= _SIGNIFICANT:
-        return "not decided"
+        return _UNDECIDED
     return f"{names[(gap > 0) != (quantity.better != 'down')]} is better"
 
 
@@ -122,6 +128,18 @@ def comparison_note(rows: Sequence[Comparison]) -> str:
     if few > 0 and 2 / 2**few * len(rows) > _SIGNIFICANT:
         note += f" With {few} shared seeds no uncorrected p-value is below {2 / 2**few:.2g}: not decided is not equal."
     return note
+
+
+def undecided_note(rows: Sequence[Comparison]) -> str:
+    """Return, as a sentence or two, that none of the comparisons is decided, and whether any could be."""
+    few = min((row.n for row in rows if row.p_value is not None), default=0)
+    number = f"None of {counted(len(rows), 'comparison')}" if len(rows) > 1 else "The one comparison"
+    note = f"{number} {'is' if len(rows) > 1 else 'is not'} decided by a paired test over shared seeds"
+    if len(rows) > 1:
+        note += f", corrected for all {len(rows)} by Holm's method"
+    if few > 0 and 2 / 2**few * len(rows) > _SIGNIFICANT:
+        note += f": with {counted(few, 'shared seed')} even the clearest difference has p = {2 / 2**few:.2g}"
+    return f"{note}. Not decided is not equal."
 
 
 def p_words(value: float | None) -> str:

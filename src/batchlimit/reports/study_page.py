@@ -102,6 +102,8 @@ def _render(result: StudyResult, shown: list[ShownFigure], undrawn: list[str], s
         context=study_tables.context_table(result.study),
         papers=study_tables.paper_rows(result),
         compared=compared,
+        judged=study_tables.JUDGED,
+        none_decided=None if any(row.decided for row in compared) else study_comparisons.undecided_note(compared),
         compared_note=study_comparisons.comparison_note(compared),
         labels_compared=len({row.label for row in compared}),
         arms=study_tables.arm_rows(result),

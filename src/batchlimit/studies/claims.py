@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -46,9 +46,22 @@ def better(left: Labels, right: Labels, *, by: float = 0.0) -> Callable[[StudyRe
         ours, theirs = best_of(result, left), best_of(result, right)
         if ours is None or theirs is None:
             return missing(result, left if ours is None else right)
-        return compared(result, (words(left), ours), (words(right), theirs), by=by)
+        judged = compared(result, (words(left), ours), (words(right), theirs), by=by)
+        return unless_waiting(result, judged, {"agrees": right, "differs": left})
 
     return judge
+
+
+def unless_waiting(result: StudyResult, judged: Judgement, could_change: Mapping[str, Labels]) -> Judgement:
+    """Return the judgement; undecided where arms not finished could still overturn it.
+
+    `could_change` names, by agreement, the arms of which a better one would.
+    """
+    where = could_change.get(judged.agreement)
+    waiting = sum(arm.status == "unfinished" for arm in result.select(where)) if where is not None else 0
+    if not waiting:
+        return judged
+    return Judgement("undecided", judged.ours, f"{waiting} {'arm' if waiting == 1 else 'arms'} not finished")
 
 
 def compared(
@@ -92,9 +105,8 @@ def reaches(where: Labels, value: float, *, direction: Direction | None = None) 
         if known.mean is None or known.low is None or known.high is None:
             return Judgement("undecided", said, "one seed has no interval")
         ends = sorted((sign * (known.low - value), sign * (known.high - value)))
-        return decided(
-            Estimate(mean=sign * (known.mean - value), low=ends[0], high=ends[1], n=known.n), 0.0, said, result
-        )
+        above = Estimate(mean=sign * (known.mean - value), low=ends[0], high=ends[1], n=known.n)
+        return unless_waiting(result, decided(above, 0.0, said, result), {"differs": where})
 
     return judge
 
@@ -127,7 +139,8 @@ def only_on(workload: str, judge: Callable[[StudyResult], Judgement], why: str) 
 
 def words(where: Labels) -> str:
     """Return labels in words: 'lars, batch size 8,192'."""
-    return ", ".join(str(v) if isinstance(v, str) else f"{name} {v:,}" for name, v in where.items()) or "all"
+    said = [str(v) if isinstance(v, str) else f"{name} {v:,}" for name, v in where.items()]
+    return ", ".join(dict.fromkeys(said)) or "all"
 
 
 def said_of(result: StudyResult, arm: ArmResult) -> str:

@@ -120,8 +120,8 @@ STUDY = Study(
         TableSpec(
             name="noise",
             title="What does each kind and size of noise do to the accuracy?",
-            rows="noise",
-            columns="size",
+            rows="size",
+            columns="noise",
         ),
     ),
     figures=(

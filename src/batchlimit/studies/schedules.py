@@ -82,7 +82,6 @@ STUDY = Study(
             name="gallery",
             kind="schedules",
             title="What do the schedules look like?",
-            caption="The learning rate as a fraction of its peak, against progress.",
             facet="schedule",
         ),
         FigureSpec(

@@ -67,7 +67,8 @@ def more_tolerant(tolerant: Labels, other: Labels) -> Judge:
             pair.append(found[0])
         (ours, of), (theirs, of_other) = near_the_best(tuple(pair), result.facts.metric_direction)
         names = [str(where["solver"]) for where in (tolerant, other)]
-        said = f"within 1 % of the best: {ours} of {of} cells with {names[0]}, {theirs} of {of_other} with {names[1]}"
+        counts = f"{ours} of {of} cells with {names[0]}, {theirs} of {of_other} with {names[1]}"
+        said = f"within 1 % of the best cell of both: {counts}"
         if result.effort.scale == "smoke":
             return too_short(said)
         if ours == theirs:
@@ -97,7 +98,7 @@ def between(first: str, second: str, *, name: str, claims: tuple[Claim, ...] = (
                 name=f"{batch}-batch",
                 kind="heat",
                 title=f"How much do LR and warmup matter at {batch} batch?",
-                caption="One training a cell; scored on the split that tuning selects by.",
+                caption="One training a cell.",
                 facet="solver",
                 only={"batch": batch},
             )
@@ -121,7 +122,7 @@ def _paper() -> tuple[Claim, ...]:
                 f"The best cell of LARS beats the best of momentum at {batch} batch.", source, better(lars, momentum)
             ),
             Claim(
-                f"At {batch} batch LARS keeps its accuracy over more of the grid than momentum.",
+                f"At {batch} batch more cells of the grid come near the best with LARS than with momentum.",
                 source,
                 more_tolerant(lars, momentum),
             ),

@@ -148,8 +148,8 @@ STUDY = Study(
                 paper=paper,
             )
             for solver, words, paper in (
-                ("momentum", "momentum", "99.2 % of 99.2 %"),
-                ("adagrad", "AdaGrad", "99.3 % of 99.2 %"),
+                ("momentum", "momentum", "99.2 % against 99.2 %"),
+                ("adagrad", "AdaGrad", "99.3 % against 99.2 %"),
             )
         ),
         Claim(

@@ -47,9 +47,15 @@ def measured(arm: ArmResult) -> list[dict[str, Any]]:
     return [record.measurements[PROBE] for record in arm.complete if PROBE in record.measurements]
 
 
+def _rescaling(ratios: list[float | None]) -> list[float]:
+    """Return the ratios that norms made: not the 1 that stands in for one while the weights (biases, mostly) are 0."""
+    known = [ratio for ratio in ratios if ratio is not None and ratio > 0]
+    return known[1:] if known[:1] == [1.0] else known
+
+
 def means(layers: Layers) -> dict[str, float]:
     """Return the geometric mean of each layer's ratios over the steps looked at."""
-    logs = {name: [math.log(r) for r in ratios if r is not None and r > 0] for name, ratios in layers.items()}
+    logs = {name: [math.log(ratio) for ratio in _rescaling(ratios)] for name, ratios in layers.items()}
     return {name: math.exp(math.fsum(found) / len(found)) for name, found in logs.items() if found}
 
 
@@ -63,7 +69,7 @@ def between_steps(layers: Layers) -> float | None:
     """Return how many times its smallest ratio a layer's largest is: the geometric mean over layers."""
     ranges = []
     for ratios in layers.values():
-        known = [ratio for ratio in ratios if ratio is not None and ratio > 0]
+        known = _rescaling(ratios)
         if len(known) > 1:
             ranges.append(math.log(max(known) / min(known)))
     return math.exp(math.fsum(ranges) / len(ranges)) if ranges else None
@@ -81,7 +87,7 @@ def twofold(spread: Callable[[Layers], float | None], what: str) -> Judge:
             known = mean_interval(factors)
             if known.mean is None:
                 continue
-            said.append(f"{known.mean:.3g}-fold at {arm.labels['batch size']:,}")
+            said.append(f"{_fold(known.mean)}-fold at {arm.labels['batch size']:,}")
             sure = known.low is not None and known.high is not None
             found.append("undecided" if not sure else _side(known.low or 0.0, known.high or 0.0))
         if not found:
@@ -93,6 +99,11 @@ def twofold(spread: Callable[[Layers], float | None], what: str) -> Judge:
         return Judgement("differs", words) if agreement == "differs" else Judgement("undecided", words)
 
     return judge
+
+
+def _fold(value: float) -> str:
+    """Return a factor as a reader writes it: 1.7, 48, 14,300."""
+    return f"{value:.2g}" if value < 100 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def _side(low: float, high: float) -> str:
@@ -119,7 +130,7 @@ def differs_by_batch(result: StudyResult) -> Judgement:
         apart.append(known.low > 0 or known.high < 0)
     if not said:
         return missing(result, {"solver": "lars"})
-    words = f"{min(said):.3g}- to {max(said):.3g}-fold, clearly so in {sum(apart)} of {len(apart)} layers"
+    words = f"{_fold(min(said))}- to {_fold(max(said))}-fold, clearly so in {sum(apart)} of {len(apart)} layers"
     if 2 * sum(apart) > len(apart):
         return Judgement("agrees", words)
     return Judgement("undecided" if any(apart) else "differs", words)
@@ -159,7 +170,8 @@ STUDY = Study(
     paper="section 6.3, Eq. 2",
     paper_setting="AlexNet (You et al., 2017, Figure 2)",
     note="LARS's ratio has its coefficient of 0.001 in it. Two ratios are called different where one is at least "
-    "twice the other. The bound of layer-wise Adam is on ||w|| / ||update||, [0, 10].",
+    "twice the other; the ratio of 1 that biases of 0 have at the first update is not counted. The bound of layer-wise "
+    "Adam is on ||w|| / ||update||, [0, 10].",
     arms=arms,
     tables=(TableSpec(name="accuracy", title="How good are the trainings looked at?", rows="solver", columns="batch"),),
     figures=(

@@ -114,7 +114,6 @@ STUDY = Study(
             name="best-so-far",
             kind="best-so-far",
             title="How good is the best setting after so many trials?",
-            caption="Mean and range over repeats of the best selection metric so far.",
             colour="tuner",
         ),
     ),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 
 from batchlimit.config import Scalar
 from batchlimit.records import TrialRecord
 from batchlimit.reports.figures.figure import Figure, Row
 from batchlimit.reports.figures.studies import drawers
-from batchlimit.reports.figures.studies.cells import cells, missing, named, said, short, stem
+from batchlimit.reports.figures.studies.cells import cells, missing, named, number, said, short, stem
 from batchlimit.reports.figures.studies.looks import Look, looks_of
 from batchlimit.reports.figures.studies.measures import CURVES, Measure, at_point, curve_measure, shown_range
 from batchlimit.reports.figures.studies.panels import LEAST_WIDTH, Axis, Panel, Series, padded, widths
@@ -17,6 +18,9 @@ from batchlimit.studies.views import FigureSpec
 
 _POINTS = 120
 _BANDS = 5
+SHADED = ", shaded from the least to the greatest"
+# A line that goes this many times as high as most leaves the panel, so that the others can be read.
+_RUNAWAY = 6.0
 
 
 def histories(result: StudyResult, spec: FigureSpec) -> list[Row]:
@@ -78,7 +82,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     y = curve_measure(result, spec.y)
     by_step = spec.x in ("step", "steps", "updates")
     caption = (
-        f"{spec.caption} Mean over seeds, shaded from the least to the greatest. A cross: every seed diverged there."
+        f"{spec.caption} Mean over seeds{SHADED}. A cross: every seed diverged there."
         f"{missing(result.select(spec.only))}"
     ).strip()
     x_title = "weight updates" if by_step else "epoch"
@@ -98,7 +102,11 @@ def band_figure(
     rules: Callable[[Scalar | None], Sequence[tuple[float, str]]] = lambda facet: (),
     called: str = "",
 ) -> Figure:
-    """Return a figure of rows ('facet', 'colour', 'x', 'mean', 'low', 'high') as lines with bands."""
+    """Return a figure of rows ('facet', 'colour', 'x', 'mean', 'low', 'high') as lines with bands.
+
+    Of more lines than bands can be told apart only the means are drawn, and `caption` loses its `SHADED`.
+    """
+    every = rows
     facets = list(dict.fromkeys(row["facet"] for row in rows))
     width, height, columns = widths(len(facets))
     places = [float(row["x"] or 0) for row in rows]
@@ -109,10 +117,17 @@ def band_figure(
     )
     named_x = f"{x_title}{', logarithmic' if log_x else ''}"
     x_axis = Axis(named_x, low, high, log=log_x, ticks="format(datum.value, ',~g')", grid=False)
-    bottom, top = padded(*_drawn_range(rows, y), 0.04, log=y.log)
+    crowded = len({row["colour"] for row in rows}) > _BANDS  # so many shades would hide the lines
+    if crowded:
+        rows = [{**row, "low": None, "high": None} for row in rows]
+        caption = caption.replace(SHADED, "")
+    bottom, top = _drawn_range(rows, y)
+    if y.better is None and not y.log:
+        top, away = _without_runaways(rows, spec, top)
+        caption += away
+    bottom, top = padded(bottom, top, 0.04, log=y.log)
     bottom, top = _with_rules(bottom, top, [value for facet in facets for value, _ in rules(facet)], log=y.log)
     y_axis = Axis(f"{y.title}{', logarithmic' if y.log else ''}", bottom, top, log=y.log, ticks=y.ticks)
-    crowded = len({row["colour"] for row in rows}) > _BANDS  # so many shades would hide the lines
     panels = []
     for facet in facets:
         mine = [row for row in rows if row["facet"] == facet]
@@ -120,8 +135,6 @@ def band_figure(
         for colour in dict.fromkeys(row["colour"] for row in mine):
             name = short(colour) if isinstance(colour, str) else said(spec.colour, colour)
             line = [{**row, "arm": name} for row in mine if row["colour"] == colour]
-            if crowded:
-                line = [{**row, "low": None, "high": None} for row in line]
             series.append(Series(name, own[colour], line))
             ended = [{**row, "place": "diverged"} for row in line if row.get("ended")]
             series.append(Series("", own[colour], ended, label=False))
@@ -142,25 +155,43 @@ def band_figure(
         )
     titles = {"x": x_title, "mean": called or "mean"}
     return Figure(
-        stem(spec.name), spec.title, caption, named(rows, spec, **titles), tuple(panels), columns, LEAST_WIDTH
+        stem(spec.name), spec.title, caption, named(every, spec, **titles), tuple(panels), columns, LEAST_WIDTH
     )
 
 
 def _drawn_range(rows: list[Row], y: Measure) -> tuple[float, float]:
     """Return the range of the curves; of the first tenth of a training only what lies near the rest."""
-    ends = [float(row[key] or 0) for row in rows for key in ("low", "high") if row[key] is not None]
+    keys = ("mean", "low", "high")
+    ends = [float(row[key] or 0) for row in rows for key in keys if row[key] is not None]
     if y.better is None or y.log:
         return (min(ends), max(ends)) if min(ends) < max(ends) else shown_range(ends, None)
     last = max(float(row["x"] or 0) for row in rows)
     late = [
         float(row[key] or 0)
         for row in rows
-        for key in ("low", "high")
+        for key in keys
         if row[key] is not None and (float(row["x"] or 0) >= 0.1 * last or row.get("ended"))
     ]
     low, high = shown_range(late or ends, None)
     room = 0.5 * (high - low)
     return max(min(ends), low - room), min(max(ends), high + room)
+
+
+def _without_runaways(rows: list[Row], spec: FigureSpec, top: float) -> tuple[float, str]:
+    """Return the upper end of the axis without lines that go far above most, and which these are, as a sentence."""
+    peaks: dict[tuple[Scalar | None, Scalar | None], float] = {}
+    for row in rows:
+        place = row["facet"], row["colour"]
+        peaks[place] = max(peaks.get(place, 0.0), float(row["mean"] or 0))
+    usual = statistics.median(peaks.values())
+    away = {place: peak for place, peak in peaks.items() if peak > _RUNAWAY * usual > 0}
+    if not away:
+        return top, ""
+    words = [
+        f"{', '.join(filter(None, (said(spec.facet, facet), said(spec.colour, colour))))} (up to {number(float(f'{peak:.3g}'))})"
+        for (facet, colour), peak in away.items()
+    ]
+    return 1.3 * max(peak for place, peak in peaks.items() if place not in away), f" Off the axis: {'; '.join(words)}."
 
 
 def _with_rules(low: float, high: float, rules: list[float], *, log: bool) -> tuple[float, float]:

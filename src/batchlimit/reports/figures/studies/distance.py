@@ -10,7 +10,7 @@ from batchlimit.errors import InputError
 from batchlimit.reports.figures.figure import Figure, Row
 from batchlimit.reports.figures.studies import drawers
 from batchlimit.reports.figures.studies.cells import Cell, cells, missing, said
-from batchlimit.reports.figures.studies.curves import band_figure, final_records
+from batchlimit.reports.figures.studies.curves import SHADED, band_figure, final_records
 from batchlimit.reports.figures.studies.looks import Look, looks_of
 from batchlimit.reports.figures.studies.measures import Measure
 from batchlimit.reports.figures.studies.panels import Series
@@ -85,7 +85,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         for (facet, colour), fit in found.items()
     ]
     caption = (
-        f"{spec.caption} Mean over seeds of ||w_t - w_0||, shaded from the least to the greatest; on this axis a law "
+        f"{spec.caption} Mean over seeds of ||w_t - w_0||{SHADED}; on this axis a law "
         f"of log t is straight. Dashed: the law of three that fits best ({'; '.join(laws) or 'too few points to fit'})."
         f"{missing(result.select(spec.only))}"
     ).strip()

@@ -91,13 +91,13 @@ def _panel(
         for lane, row in enumerate(mine):
             at_row = height + band / 2 + (lane - (len(mine) - 1) / 2) * _LANE
             shown.append(_drawn(row, own[row["colour"]], y, domain) | {"at": at_row})
-        names.append({"at": height + band / 2, "text": text})
+        names.append({"at": height + band / 2 - 7 * text.count("\n"), "text": text})
         height += band
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
     x = alt.X(
         "place_x:Q",
         scale=scale,
-        axis=alt.Axis(title=y.title, labelExpr=y.ticks, tickCount=5 if not width else 4, labelOverlap="greedy"),
+        axis=alt.Axis(title=y.title, labelExpr=y.ticks, tickCount=5 if not width else 4, labelOverlap="parity"),
     )
     at = alt.Y("at:Q", scale=alt.Scale(domain=[0, height], reverse=True, nice=False), axis=None)
     tooltip = [alt.Tooltip("name:N", title="arm"), alt.Tooltip("mean:Q", format=y.tooltip, title=y.title)]
@@ -123,9 +123,7 @@ def _panel(
     made: alt.TopLevelMixin = alt.layer(*layers).properties(width=width or "container", height=height)
     title = said(spec.facet, facet)
     if title:
-        made = made.properties(
-            title=alt.TitleParams(title, anchor="start", fontSize=13, limit=300, offset=20 if aim else 4)
-        )
+        made = made.properties(title=alt.TitleParams(title, anchor="start", fontSize=13, limit=300))
     if width:
         return made
     left = max(len(line) for name in names for line in str(name["text"]).split("\n"))

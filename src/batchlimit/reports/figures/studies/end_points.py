@@ -9,7 +9,7 @@ import altair as alt
 from batchlimit.analysis.end_points import EndPoints, end_points
 from batchlimit.reports.figures.figure import Figure, Row, data
 from batchlimit.reports.figures.studies import drawers
-from batchlimit.reports.figures.studies.cells import cells, label_of, missing, named, said, stem, words_of
+from batchlimit.reports.figures.studies.cells import cells, label_of, missing, named, number, said, stem, words_of
 from batchlimit.reports.figures.studies.distance import PROBE
 from batchlimit.reports.figures.studies.panels import clipped
 from batchlimit.studies.results import StudyResult
@@ -31,11 +31,11 @@ def pairs(result: StudyResult, spec: FigureSpec) -> list[Row]:
     for place in cells(result, spec.model_copy(update={"colour": ""}), along_x=False):
         members: dict[str, list[str]] = {}
         measured = {}
-        for number, arm in enumerate(place.arms):
+        for index, arm in enumerate(place.arms):
             shown = said(label, label_of(arm, label)) if label else words_of(place.arms, arm)
             for record in arm.complete:
                 if PROBE in record.measurements:
-                    key = f"{number} {record.config.seed}"
+                    key = f"{index} {record.config.seed}"
                     measured[key] = record.measurements[PROBE]
                     members.setdefault(shown, []).append(key)
         found = end_points(measured)
@@ -124,5 +124,5 @@ def _cell(row: Row, top: float) -> Row:
         "one": clipped(str(row["one"]), 26),
         "other": clipped(str(row["other"]), 26),
         "share": float(distance or 0) / top if known else None,
-        "text": f"{distance:.3g}" if known else "one seed",
+        "text": number(float(f"{distance:.3g}")) if known else "one seed",
     }

@@ -26,6 +26,8 @@ from batchlimit.reports.figures.studies.target import target
 from batchlimit.studies.results import StudyResult
 from batchlimit.studies.views import FigureSpec
 
+# A line is drawn to show where it falls: only what is hopeless is cut off.
+_REACH = 40.0
 _TOOLTIP = ("arm", "x", "mean", "low", "high", "n", "diverged", "paper")
 
 
@@ -127,7 +129,7 @@ def interval_figure(
         float(row[key] or 0) for row in rows for key in ("mean", "low", "high", "paper") if row.get(key) is not None
     ]
     centres = [float(row["mean"] or 0) for row in rows if row["mean"] is not None]
-    reach = _reach(values, *shown_range(centres, y.better))
+    reach = _reach(values, *shown_range(centres, y.better, _REACH))
     low, high = padded(
         min([*reach, *(rule for rule, _ in rules)]), max([*reach, *(rule for rule, _ in rules)]), log=log_y
     )

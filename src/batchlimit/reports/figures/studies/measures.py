@@ -17,7 +17,7 @@ NUMBERS = "format(datum.value, abs(datum.value) >= 1000 ? ',.0f' : '.3~g')"
 CURVES = ("train loss", "train", "selection", "test", "lr")
 _PERCENTS = ("top-1", "top-5", "accuracy", "error")
 # What is worse than the better half by more than this many times its spread is drawn at the edge, with its value.
-_REACH = 12.0
+REACH = 12.0
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,16 @@ def at_point(point: HistoryPoint, value: str) -> float | None:
     return scores.metric if scores is not None else None
 
 
-def shown_range(values: Sequence[float], better: Direction | None) -> tuple[float, float]:
-    """Return the least and greatest value to draw: all of them, but for what is far worse than the better half."""
+def shown_range(values: Sequence[float], better: Direction | None, reach: float = REACH) -> tuple[float, float]:
+    """Return the least and greatest value to draw: all of them, but for what is far worse than the better half.
+
+    Far is more than `reach` times the spread of that half.
+    """
     ordered = sorted(values, reverse=better == "up")
     if not ordered:
         return (0.0, 1.0)
     best, middle, worst = ordered[0], ordered[len(ordered) // 2], ordered[-1]
-    if better is not None and len(ordered) >= 4 and 0 < _REACH * abs(middle - best) < abs(worst - best):
-        worst = best + _REACH * (middle - best)
+    if better is not None and len(ordered) >= 4 and 0 < reach * abs(middle - best) < abs(worst - best):
+        worst = best + reach * (middle - best)
     low, high = min(best, worst), max(best, worst)
     return (low, high) if high > low else (low - 0.01 * abs(low) - 1e-9, high + 0.01 * abs(high) + 1e-9)

@@ -11,7 +11,7 @@ from batchlimit.errors import InputError
 from batchlimit.reports.figures.figure import Figure, Row
 from batchlimit.reports.figures.studies import drawers
 from batchlimit.reports.figures.studies.cells import Cell, cells, missing
-from batchlimit.reports.figures.studies.curves import band_figure, final_records
+from batchlimit.reports.figures.studies.curves import SHADED, band_figure, final_records
 from batchlimit.reports.figures.studies.lines import interval_figure
 from batchlimit.reports.figures.studies.looks import looks_of
 from batchlimit.reports.figures.studies.measures import Measure
@@ -133,7 +133,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
             return None
         y = Measure(title, log=log_axis([float(row["mean"] or 0) for row in rows]))
         caption = (
-            f"{spec.caption} Geometric mean over seeds, shaded from the least to the greatest. Updates at which the "
+            f"{spec.caption} Geometric mean over seeds{SHADED}. Updates at which the "
             f"noise hides the gradient have no value.{missing(result.select(spec.only))}"
         ).strip()
         looks = looks_of(result, spec)

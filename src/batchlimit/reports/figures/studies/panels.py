@@ -91,7 +91,8 @@ class Panel:
 
     def chart(self) -> alt.TopLevelMixin:
         """Return the panel as a chart."""
-        height = max(self.height, (_LINE + 1) * sum(1 for one in self.series if one.label and one.rows))
+        names = sum(1 for one in self.series if one.label and one.rows) + len(self.rules)
+        height = max(self.height, (_LINE + 1) * names)
         layers: list[alt.Chart] = [self._rule(value) for value, _ in self.rules]
         for place, one in enumerate(self.series):
             if one.rows:
@@ -101,18 +102,20 @@ class Panel:
                 color=guide.look.tint, strokeDash=list(guide.look.dash), strokeWidth=1.6, opacity=0.9, clip=True
             )
             layers.append(line.encode(x=self._x(), y=self._y()))
-        layers += [layer for rule in self.rules for layer in self._rule_words(*rule)] + self._labels(height)
+        layers += self._notes()
+        layers += self._labels(height)
         made: alt.TopLevelMixin = alt.layer(*layers).properties(width=self.width or "container", height=height)
         if self.title:
             limit = (self.width or 520) + 60
+            size = 13 if len(self.title) <= 34 else 11
             under = {"subtitle": self.subtitle} if self.subtitle else {}
             made = made.properties(
-                title=alt.TitleParams(self.title, anchor="start", fontSize=13, limit=limit, **under)  # type: ignore[arg-type]
+                title=alt.TitleParams(self.title, anchor="start", fontSize=size, limit=limit, **under)  # type: ignore[arg-type]
             )
         return made if self.width else as_wide(made, right=self._label_width())
 
     def _label_width(self) -> int:
-        names = [clipped(one.name) for one in self.series if one.label and one.rows]
+        names = [clipped(one.name) for one in self.series if one.label and one.rows] + [text for _, text in self.rules]
         return 14 + round(_LETTER * max(map(len, names), default=0))
 
     def _dodge(self, place: int) -> float:
@@ -163,14 +166,20 @@ class Panel:
         worse = "triangle-down" if self.losing == "bottom" else "triangle-up"
         layers.append(self._points([r for r in rows if r["place"] == "beyond"], worse, one.look, offset, 90))
         layers.append(self._points([r for r in rows if r["place"] == "diverged"], _CROSS, one.look, offset, 110))
-        return [layer for layer in layers if layer.data.values] + self._notes(rows)
+        return [layer for layer in layers if layer.data.values]
 
     def _placed(self, row: Row) -> Row:
         """Return a row with where it is drawn: what diverged or lies off the range stands at the losing edge."""
         room = 0.03 * (self.y.high - self.y.low)
         edge = self.y.low + room if self.losing == "bottom" else self.y.high - room
         place, value = row.get("place", "measured"), row["mean"]
-        if place == "measured" and isinstance(value, float) and not self.y.low <= value <= self.y.high:
+        # A line of a band leaves the panel where it leaves the range; a point has to stand somewhere.
+        if (
+            self.mark != "band"
+            and place == "measured"
+            and isinstance(value, float)
+            and not self.y.low <= value <= self.y.high
+        ):
             place = "beyond"
         return {**row, "value": value, "place": place, "mean": value if place == "measured" else edge}
 
@@ -191,46 +200,42 @@ class Panel:
         made: alt.Chart = marks.encode(x=self._x(), y=self._y(), tooltip=self._tooltips())
         return made
 
-    def _notes(self, rows: list[Row]) -> list[alt.Chart]:
-        """Return the values of points that are off the range, beside them; of a row of crosses the first is named."""
-        noted = [row for row in rows if row["place"] == "beyond" and row.get("note")]
-        lost = [row for row in rows if row["place"] == "diverged" and self.mark == "interval"]
-        noted += [{**row, "note": "diverged"} for row in lost[:1] if not noted]
-        if not noted:
-            return []
-        up = self.losing == "bottom"
-        marks = alt.Chart(data(noted))
-        return [
-            marks.mark_text(style=style, dy=-12 if up else 13, fontSize=11).encode(
-                x=self._x(), y=self._y(), text="note:N"
-            )
-            for style in ("halo", "ink")
-        ]
+    def _notes(self) -> list[alt.Chart]:
+        """Return the values of points off the range, above each other at one place; of crosses the first is named."""
+        stacked: dict[object, int] = {}
+        layers = []
+        for one in self.series:
+            rows = [self._placed(row) for row in one.rows]
+            noted = [row for row in rows if row["place"] == "beyond" and row.get("note")]
+            lost = [row for row in rows if row["place"] == "diverged" and self.mark == "interval"]
+            noted += [{**row, "note": "diverged"} for row in lost[:1] if not noted]
+            for row in noted:
+                level = stacked[row["x"]] = stacked.get(row["x"], -1) + 1
+                dy = -12 - 13 * level if self.losing == "bottom" else 13 + 13 * level
+                marks = alt.Chart(data([{"x": row["x"], "mean": row["mean"], "note": row["note"]}]))
+                texts = (
+                    marks.mark_text(style="halo", dy=dy, fontSize=11),
+                    marks.mark_text(color=one.look.tint, dy=dy, fontSize=11),
+                )
+                layers += [text.encode(x=self._x(), y=self._y(), text="note:N") for text in texts]
+        return layers
 
     def _rule(self, value: float) -> alt.Chart:
         base = alt.Chart(data([{"mean": value}]))
         made: alt.Chart = base.mark_rule(style="ink-line", strokeDash=[5, 4], opacity=0.7).encode(y=self._y())
         return made
 
-    def _rule_words(self, value: float, text: str) -> list[alt.Chart]:
-        base = alt.Chart(data([{"mean": value, "text": text}]))
-        up = -7 if self.y.place(value) < 0.92 else 9
-        return [
-            base.mark_text(style=style, align="left", dx=4, dy=up, fontSize=11).encode(
-                x=alt.value(0), y=self._y(), text="text:N"
-            )
-            for style in ("halo", "muted")
-        ]
-
     def _labels(self, height: int) -> list[alt.Chart]:
-        """Return the names of the series at the right edge, at the height of their ends, moved apart."""
+        """Return the names of series and rules at the right edge, at the height of their ends, moved apart."""
         named = [one for one in self.series if one.label and one.name and one.rows]
         ends = []
         for one in named:
             last = self._placed(max(one.rows, key=lambda row: float(row["x"] or 0)))
             ends.append((1.0 - self.y.place(float(last["mean"] or 0))) * height)
+        rules = [(1.0 - self.y.place(value)) * height for value, _ in self.rules]
+        places = apart([*ends, *rules], _LINE, height)
         layers = []
-        for one, end, y in zip(named, ends, apart(ends, _LINE, height), strict=True):
+        for one, end, y in zip(named, ends, places, strict=False):
             reached = self.x.place(max(float(row["x"] or 0) for row in one.rows))
             if reached < 0.9 and self.mark != "points":  # a thread from where a short line ends to its name
                 thread = alt.Chart(data([{}])).mark_rule(color=one.look.tint, strokeDash=[1, 3], opacity=0.7)
@@ -238,11 +243,19 @@ class Panel:
                 inside = reached * self.width + 6 if self.width else alt.expr(f"width * {reached:.4f} + 6")
                 start, stop = alt.value(inside), alt.value("width")
                 layers.append(thread.encode(x=start, x2=stop, y=alt.value(end), y2=alt.value(y)))
-            mark = alt.Chart(data([{"text": clipped(one.name)}])).mark_text(
-                align="left", baseline="middle", dx=9, color=one.look.tint, fontSize=12
-            )
-            layers.append(mark.encode(x=alt.value("width"), y=alt.value(y), text="text:N"))
+            layers.append(_name_at(clipped(one.name), y, color=one.look.tint))
+        for (_, text), y in zip(self.rules, places[len(ends) :], strict=True):
+            layers.append(_name_at(text, y, style="muted"))
         return layers
+
+
+def _name_at(text: str, y: float, **look: str) -> alt.Chart:
+    """Return a name beside the right edge of a panel."""
+    base = alt.Chart(data([{"text": text}]))
+    size = 11 if "style" in look else 12
+    mark = base.mark_text(align="left", baseline="middle", dx=9, fontSize=size, **look)  # type: ignore[arg-type]
+    made: alt.Chart = mark.encode(x=alt.value("width"), y=alt.value(y), text="text:N")
+    return made
 
 
 def scale(low: float, high: float, *, log: bool = False) -> alt.Scale:

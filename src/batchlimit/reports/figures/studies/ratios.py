@@ -9,7 +9,7 @@ from batchlimit.config import Scalar
 from batchlimit.reports.figures.figure import Figure, Row
 from batchlimit.reports.figures.studies import drawers
 from batchlimit.reports.figures.studies.cells import cells, missing
-from batchlimit.reports.figures.studies.curves import band_figure, final_records
+from batchlimit.reports.figures.studies.curves import SHADED, band_figure, final_records
 from batchlimit.reports.figures.studies.looks import Look
 from batchlimit.reports.figures.studies.measures import Measure
 from batchlimit.reports.palette import BASELINE, ramp
@@ -93,7 +93,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         f" {MOST_LAYERS} of {len(names)} layers, evenly chosen, are drawn; the CSV has all." if chosen != names else ""
     )
     caption = (
-        f"{spec.caption} Geometric mean over seeds, shaded from the least to the greatest; ratios were "
+        f"{spec.caption} Geometric mean over seeds{SHADED}; ratios were "
         f"{listed([words[one] for one in sorted(applied, reverse=True)])}; layers from the input (blue) to the output "
         f"(ochre).{few}{missing(result.select(spec.only))}"
     ).strip()

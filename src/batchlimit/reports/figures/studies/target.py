@@ -28,24 +28,39 @@ class Target:
         share = f"{100 * TARGET:g} % of" if y.better != "down" else f"{100 * (1 - TARGET):g} % above"
         known = f"{y.text(self.reached.mean)}"
         if self.reached.low is not None and self.reached.high is not None:
-            known += f" ({y.text(self.reached.low)} to {y.text(self.reached.high)}, n = {self.reached.n})"
-        return f" Dashed: the target, {share} the baseline's {known}."
+            low = y.text(self.reached.low).removesuffix(" %")
+            known += f" ({low} to {y.text(self.reached.high)}, n = {self.reached.n})"
+        whose = "tuned baseline" if self.arm.arm.tuned else "baseline"
+        return f" Dashed: the target, {share} the {whose}'s {known}."
 
 
 def target(result: StudyResult, spec: FigureSpec) -> Target | None:
     """Return the target (Definitions 2.1 and 2.2), where the figure is of the metric and the study has the baseline.
 
-    The baseline is the workload's own recipe at its own batch size and length, not tuned.
+    The baseline is the workload's own recipe at its own batch size and length, not tuned; in a study without it, the
+    one arm that tunes the baseline's solver there.
     """
     if spec.y != "metric":
         return None
+    found = _baseline(result)
+    reached = found.estimate() if found is not None else Estimate()
+    if found is None or reached.mean is None:
+        return None
+    allowance = (1.0 - TARGET) * abs(reached.mean)
+    up = result.facts.metric_direction == "up"
+    return Target(reached.mean - allowance if up else reached.mean + allowance, found, reached)
+
+
+def _baseline(result: StudyResult) -> ArmResult | None:
     facts = result.facts
-    for found in result.arms:
-        arm = found.arm
-        own = arm.batch_size == facts.batch_size and arm.recipe == facts.baseline and arm.epochs == result.effort.epochs
-        reached = found.estimate()
-        if own and not arm.tuned and reached.mean is not None:
-            allowance = (1.0 - TARGET) * abs(reached.mean)
-            value = reached.mean - allowance if facts.metric_direction == "up" else reached.mean + allowance
-            return Target(value, found, reached)
-    return None
+    there = [
+        found
+        for found in result.arms
+        if found.arm.batch_size == facts.batch_size
+        and found.arm.epochs == result.effort.epochs
+        and found.arm.recipe.solver == facts.baseline.solver
+    ]
+    own = [found for found in there if found.arm.recipe == facts.baseline and not found.arm.tuned]
+    if own:
+        return own[0]
+    return there[0] if len(there) == 1 else None
