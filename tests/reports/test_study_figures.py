@@ -17,6 +17,7 @@ from batchlimit.reports.figures.studies import (
     best_so_far,
     curves,
     distance,
+    dots,
     draw,
     drawers,
     end_points,
@@ -26,12 +27,14 @@ from batchlimit.reports.figures.studies import (
     ratios,
     scatter,
     schedules,
+    target,
     timeline,
 )
 from batchlimit.reports.figures.studies.looks import looks, looks_of
 from batchlimit.reports.figures.studies.measures import shown_range
 from batchlimit.reports.figures.studies.panels import apart, log_ticks
 from batchlimit.reports.palette import colour
+from batchlimit.studies.judges import TARGET
 from batchlimit.studies.results import StudyResult
 from batchlimit.studies.views import FigureKind, FigureSpec
 
@@ -292,3 +295,102 @@ def test_the_metric_may_be_better_when_less(result: StudyResult) -> None:
     assert [row["metric"] for row in rows if row["best"] and "lars" in str(row["recipe"])] == [min(mine)]
     assert draw(down, SPECS["dots"]) is not None
     assert unfinished().status == "unfinished"
+
+
+def kinds(result: StudyResult) -> StudyResult:
+    """Three categories: one size, two sizes and another two."""
+    sizes = {"none": (0.0,), "weights": (0.001, 0.003), "labels": (0.1, 0.3)}
+    arms = [
+        arm_result("lars", 128, noise=kind, size=size, group="noise") for kind, own in sizes.items() for size in own
+    ]
+    return dataclasses.replace(result, arms=(*result.arms, *arms))
+
+
+NOISE = {"noise": FigureSpec(name="kinds", kind="dots", title="?", x="noise", colour="size", only={"group": "noise"})}
+
+
+def test_dots_stand_around_the_middle_of_their_category(result: StudyResult) -> None:
+    figure = draw(kinds(result), NOISE["noise"])
+    assert figure is not None
+    made = figure.panels[0].to_dict()
+    rows = [row for values in made["datasets"].values() for row in values]
+    dots_at = {(row["x"], row["colour"]): row["at"] for row in rows if "shape" in row}
+    names_at = {row["text"]: row["at"] for row in rows if set(row) == {"at", "text"}}
+    assert len(dots_at) == 5
+    assert len(names_at) == 3
+    for name, middle in names_at.items():
+        mine = [at for (kind, _), at in dots_at.items() if kind == name]
+        assert sum(mine) / len(mine) == pytest.approx(middle)
+    assert made["height"] < 5 * 26, "a category is as high as it has dots"
+
+
+def test_the_target_is_a_share_of_the_baseline(result: StudyResult) -> None:
+    spec = FigureSpec(name="a", kind="dots", title="?", x="solver", facet="batch size")
+    assert target.target(result, spec) is not None
+    baseline = next(arm for arm in result.arms if arm.arm.batch_size == result.facts.batch_size)
+    own = dataclasses.replace(
+        baseline,
+        arm=baseline.arm.updated({"recipe": result.facts.baseline, "space": {}, "budget": 0}),
+    )
+    with_own = dataclasses.replace(result, arms=(own, *result.arms[1:]))
+    found = target.target(with_own, spec)
+    assert found is not None
+    assert found.arm is own
+    assert found.value == pytest.approx(TARGET * (own.estimate().mean or 0))
+    assert target.target(with_own, spec.model_copy(update={"y": "top-5"})) is None
+    elsewhere = tuple(arm for arm in result.arms if arm.arm.batch_size != result.facts.batch_size)
+    assert target.target(dataclasses.replace(result, arms=elsewhere), spec) is None
+    for kind, x in (("dots", "solver"), ("lines", "batch size")):
+        figure = draw(with_own, spec.model_copy(update={"kind": kind, "x": x, "facet": ""}))
+        assert figure is not None
+        assert "Dashed: the target, 99.5 % of the baseline's" in figure.caption
+        assert "target 9" in as_svg(figure)
+
+
+def test_a_panel_of_the_baseline_alone_is_left_to_the_line(result: StudyResult) -> None:
+    baseline = next(arm for arm in result.arms if arm.arm.batch_size == result.facts.batch_size)
+    own = dataclasses.replace(
+        baseline, arm=baseline.arm.updated({"recipe": result.facts.baseline, "space": {}, "budget": 0})
+    )
+    others = tuple(arm for arm in result.arms if arm.arm.batch_size != result.facts.batch_size)
+    alone = dataclasses.replace(result, arms=(own, *others))
+    figure = draw(alone, FigureSpec(name="a", kind="dots", title="?", x="solver", facet="batch size"))
+    assert figure is not None
+    sizes = {row["batch size"] for row in figure.rows}
+    assert result.facts.batch_size in sizes, "the CSV has it"
+    assert len(figure.panels) == len(sizes) - 1
+
+
+def test_a_point_at_0_is_a_line_across_a_logarithmic_axis(result: StudyResult) -> None:
+    figure = draw(kinds(result), FigureSpec(name="a", kind="lines", title="?", x="size", colour="noise"))
+    assert figure is not None
+    assert "Dashed: none, " in figure.caption
+    assert "size, logarithmic" in as_svg(figure)
+    assert any(row["size"] == 0 for row in figure.rows)
+
+
+def test_only_what_is_there_is_explained() -> None:
+    rows: list[Row] = [{"mean": 0.9}, {"mean": 0.2}, {"mean": None}]
+    assert lines.edge_words(0.8, 1.0, rows[:1]) == ""
+    assert lines.edge_words(0.8, 1.0, rows[:2]) == " Triangles: off the axis, with their value."
+    assert lines.edge_words(0.8, 1.0, rows) == (
+        " Crosses: every seed diverged; triangles: off the axis, with their value."
+    )
+
+
+def test_a_long_name_is_broken_at_a_space_near_its_middle() -> None:
+    assert dots.wrapped("short", 26) == "short"
+    assert dots.wrapped("0: momentum, LR scaling, cosine, clipping", 26) == "0: momentum, LR scaling,\ncosine, clipping"
+    assert dots.wrapped("x" * 50, 26).endswith("…")
+
+
+def test_a_line_that_runs_away_leaves_the_panel_and_is_named(result: StudyResult) -> None:
+    spec = FigureSpec(name="a", kind="distance", title="?", colour="batch size")
+    rows: list[Row] = [
+        {"facet": None, "colour": size, "x": 1.0, "mean": mean, "low": mean, "high": mean}
+        for size, mean in ((16, 10.0), (32, 12.0), (64, 11.0), (128, 4544.0))
+    ]
+    assert curves._without_runaways(rows[:3], spec, 12.0) == (12.0, "")
+    top, words = curves._without_runaways(rows, spec, 4544.0)
+    assert 12.0 < top < 20.0
+    assert words == " Off the axis: batch size 128 (up to 4,540)."

@@ -40,7 +40,7 @@ def test_the_page_has_question_claims_figures_tables_and_recipes(documents: dict
     text = " ".join(documents["sample"].visible.split())
     for part in (
         "Which solver keeps its accuracy as the batch grows?",
-        "2 agree, 1 differs, 1 undecided, 1 not comparable",
+        "Claims of the paper: 2 agree 1 differs 1 undecided 1 not comparable",
         "1 arm of 13 not finished",
         "AMD EPYC 9B45",
         "12 comparisons",
@@ -103,7 +103,7 @@ def test_the_index_links_each_study_with_its_state(documents: dict[str, Document
     text = " ".join(index.visible.split())
     assert "2 studies of digits" in text
     assert "0 of 2 finished. 10 claims of the paper:" in text
-    assert "2 agrees" in text
+    assert "Claims of the paper: 2 agree 1 differs" in text
     assert {"sample.html", "empty.html"} <= {a.get("href") for tag, a in index.tags if tag == "a"}
     pictures = [attributes for tag, attributes in index.tags if tag == "img"]
     assert len(pictures) == 1, "the study without data has no picture"
@@ -164,6 +164,44 @@ def test_markdown_shows_hostile_text_as_text(hostile: str, tmp_path: Path) -> No
     assert escaped("# a\n\n- b") == "\\# a - b"
     assert escaped("- b") == "\\- b"
     assert escaped("1. b | c") == "1\\. b \\| c"
+
+
+@pytest.mark.parametrize(
+    "text", ["98.43 %", "+0.36 points", "-0.12 (-0.40 to +0.16)", "0: momentum", "w_t", "1.5 (n = 5)"]
+)
+def test_numbers_and_names_need_no_backslash(text: str) -> None:
+    assert escaped(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1) a", "1\\) a"),
+        ("-- a", "\\-- a"),
+        ("+++", "\\+++"),
+        ("=====", "\\====="),
+        (": a", "\\: a"),
+        ("% a", "\\% a"),
+        ("(a)=", "\\(a)="),
+        ("_a_ __b__", "\\_a\\_ \\_\\_b\\_\\_"),
+        ("> a", "\\> a"),
+    ],
+)
+def test_what_begins_markup_is_inert(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+def test_markdown_says_in_a_sentence_that_nothing_is_decided(tmp_path: Path) -> None:
+    result = sample_result()
+    measured = tuple(arm for arm in result.arms if arm.status == "measured")
+    text = write_markdown(dataclasses.replace(result, arms=measured), tmp_path).read_text()
+    part = text.split("## Which differences are more than chance?")[1].split("## ")[0]
+    assert "is decided by a paired test" in part
+    assert "|" not in part
+    with_diverged = write_markdown(result, tmp_path).read_text()
+    part = with_diverged.split("## Which differences are more than chance?")[1].split("## ")[0]
+    assert "momentum diverged |" in part
+    assert "not decided |" not in part
 
 
 def test_an_empty_study_has_a_markdown_page(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from made_up_study import around, effort_of, facts_of, result_of
 
 from batchlimit.studies.arm import Arm, Labels
+from batchlimit.studies.claims import better, reaches
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import gains_most, keeps, no_change, opposite, unbeaten
 from batchlimit.studies.standard_arms import batch_size, length, linear, tuned
@@ -97,3 +100,18 @@ def test_standard_arms_are_the_search_s_trials() -> None:
     assert sizes == [16, 128, 256, 512, 1000]
     assert length(facts, effort_of("quick"), 20 / 3) == 200
     assert length(facts, effort_of("smoke"), 1.5) == 1.5
+
+
+def test_no_verdict_while_an_arm_that_is_not_finished_could_overturn_it() -> None:
+    done = measured(0.990, 0.992, 0.5)
+    where: Labels = {"batch": "large"}
+    assert opposite(reaches(where, 0.999))(done).agreement == "agrees"
+    waiting = replace(
+        done, arms=tuple(replace(a, final=(), finished=False) if a.labels["solver"] == "lamb" else a for a in done.arms)
+    )
+    found = opposite(reaches(where, 0.999))(waiting)
+    assert (found.agreement, found.reason) == ("undecided", "1 arm not finished")
+    assert reaches(where, 0.9)(waiting).agreement == "agrees", "what is reached stays reached"
+    assert better(C, A)(done).agreement == "differs"
+    assert better(A, where, by=-0.01)(done).agreement == "agrees"
+    assert better(A, where, by=-0.01)(waiting).agreement == "undecided"

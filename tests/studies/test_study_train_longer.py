@@ -79,3 +79,16 @@ def test_equal_updates_are_equal() -> None:
                 pairs.setdefault(arm.labels["times"], set()).add(made)
         assert pairs
         assert all(len(found) == 1 for found in pairs.values())
+
+
+def test_a_longest_training_that_collapsed_proves_nothing() -> None:
+    def collapsed(arm: Arm) -> float:
+        return 0.1 if arm.labels.get("batch") == "full" and arm.labels.get("times", 1) == longest else paper(arm)
+
+    arms = result("train-longer", paper).arms
+    longest = max(int(str(arm.labels["times"])) for arm in arms if arm.labels.get("batch") == "full")
+    loss = {"full": 2.3, "huge": 0.01}
+    found = result("train-longer", collapsed, train_loss=lambda arm: loss.get(str(arm.labels["batch"]), 0.1))
+    assert judged(found, "brings less and less").reason == "the longest training is worse than the one before"
+    assert judged(found, "does not test better").reason == "its training loss is not lower"
+    assert {judged(found, text).agreement for text in ("brings less and less", "does not test better")} == {"undecided"}

@@ -54,6 +54,7 @@ def write_index(results: Sequence[StudyResult], folder: str | Path) -> Path:
         summary=_summary(entries),
         marks=MARKS,
         counted=counted,
+        agreed=study_tables.agreed,
     )
     write_atomically(folder / PAGE, page)
     return folder / PAGE

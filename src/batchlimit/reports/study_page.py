@@ -94,7 +94,7 @@ def _render(result: StudyResult, shown: list[ShownFigure], undrawn: list[str], s
         state=study_account.state_words(result),
         hardware=study_account.hardware(result),
         claims=claims,
-        agreement=study_tables.agreement_words(study_tables.agreement_counts(claims)),
+        counts={name: study_tables.agreed(name, n) for name, n in study_tables.agreement_counts(claims).items()},
         marks=MARKS,
         shown=shown,
         undrawn=undrawn,

@@ -226,9 +226,13 @@ def agreement_counts(rows: Sequence[ClaimRow]) -> dict[str, int]:
 
 def agreement_words(counts: dict[str, int]) -> str:
     """Return '3 agree, 1 differs, 2 undecided'."""
+    return ", ".join(agreed(name, number) for name, number in counts.items())
+
+
+def agreed(name: str, number: int) -> str:
+    """Return '1 agrees' or '3 agree'."""
     verbs = {"agrees": ("agrees", "agree"), "differs": ("differs", "differ")}
-    parts = [f"{number} {verbs.get(name, (name, name))[number != 1]}" for name, number in counts.items()]
-    return ", ".join(parts)
+    return f"{number} {verbs.get(name, (name, name))[number != 1]}"
 
 
 def paper_rows(result: StudyResult) -> list[PaperRow]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from batchlimit.analysis.intervals import difference_interval
+from batchlimit.analysis.intervals import difference_interval, mean_interval
 from batchlimit.durations import Duration
 from batchlimit.studies import judges, studies
 from batchlimit.studies.arm import Arm, Labels
@@ -110,6 +110,9 @@ def flattens(where: Labels) -> Judge:
         if not seeds:
             return Judgement("undecided", said, "no seed completed at every length")
         gains = [[sign * (values[k + 1][s] - values[k][s]) for s in seeds] for k in (0, 2)]
+        last = mean_interval(gains[1])
+        if last.high is not None and last.high < 0:  # a training that collapsed says nothing of what length brings
+            return Judgement("undecided", said, "the longest training is worse than the one before")
         return decided(difference_interval(gains[0], gains[1]), 0.0, said, result)
 
     return judge
@@ -135,14 +138,20 @@ def fits_better(left: Labels, right: Labels) -> Judge:
 
 
 def no_better(left: Labels, right: Labels) -> Judge:
-    """Return a judge: at the most updates that both make, `left` does not test better than `right`."""
+    """Return a judge: at the most updates that both make, `left` does not test better than `right`.
+
+    Does not agree unless its training loss is lower: else there is no "and yet".
+    """
 
     def judge(result: StudyResult) -> Judgement:
         pair = at_equal_updates(result, left, right)
         if pair is None:
             return missing(result, left)
         names = [f"{words(where)}, {pair[0].labels['updates']:,} updates" for where in (left, right)]
-        return opposite(lambda r: compared(r, (names[0], pair[0]), (names[1], pair[1])))(result)
+        judged = opposite(lambda r: compared(r, (names[0], pair[0]), (names[1], pair[1])))(result)
+        if judged.agreement == "agrees" and fits_better(left, right)(result).agreement != "agrees":
+            return Judgement("undecided", judged.ours, "its training loss is not lower")
+        return judged
 
     return judge
 

@@ -187,10 +187,10 @@ def _without_runaways(rows: list[Row], spec: FigureSpec, top: float) -> tuple[fl
     away = {place: peak for place, peak in peaks.items() if peak > _RUNAWAY * usual > 0}
     if not away:
         return top, ""
-    words = [
-        f"{', '.join(filter(None, (said(spec.facet, facet), said(spec.colour, colour))))} (up to {number(float(f'{peak:.3g}'))})"
-        for (facet, colour), peak in away.items()
-    ]
+    words = []
+    for (facet, colour), peak in away.items():
+        name = ", ".join(filter(None, (said(spec.facet, facet), said(spec.colour, colour))))
+        words.append(f"{name} (up to {number(float(f'{peak:.3g}'))})")
     return 1.3 * max(peak for place, peak in peaks.items() if place not in away), f" Off the axis: {'; '.join(words)}."
 
 

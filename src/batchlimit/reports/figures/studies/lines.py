@@ -95,7 +95,11 @@ def _without(rows: list[Row]) -> list[Row]:
 
 def _said(spec: FigureSpec, row: Row, y: Measure) -> str:
     ends = [y.text(_float(row[end])) for end in ("low", "high")]
-    known = f" ({ends[0]} to {ends[1]}, n = {row['n']})" if row["low"] is not None else f" (n = {row['n']})"
+    known = (
+        f" ({ends[0].removesuffix(' %')} to {ends[1]}, n = {row['n']})"
+        if row["low"] is not None
+        else f" (n = {row['n']})"
+    )
     return f"{_name(spec, row['colour'])}, {y.text(_float(row['mean']))}{known}"
 
 
