@@ -10,11 +10,13 @@ from batchlimit.tuning.techniques.paper import paper, solver
 
 @techniques.register("modern")
 def modern(baseline: Recipe) -> tuple[Candidate, ...]:
-    """Return orthogonalized momentum (Jordan et al., 2024) and plain tuned AdamW, then the paper's recipes.
+    """Return K-FAC, orthogonalized momentum (Jordan et al., 2024) and plain tuned AdamW, then the paper's recipes.
 
-    Nado et al. (2021, arXiv 2102.06356) found well-tuned plain solvers to match layer-wise ones, hence AdamW.
+    Kronecker-factored curvature is what the paper itself suggests to try (section 6.6). Nado et al. (2021, arXiv
+    2102.06356) found well-tuned plain solvers to match layer-wise ones, hence AdamW.
     """
     return (
+        Candidate(name="kfac", recipe=solver(baseline, "kfac", 0.3), anchor="full"),
         Candidate(name="muon", recipe=solver(baseline, "muon", 0.2), anchor="full"),
         Candidate(name="adamw", recipe=solver(baseline, "adamw", 0.03), anchor="full", exponent=0.25),
         *paper(baseline),
