@@ -28,6 +28,8 @@ def test_every_recipe_of_a_set_takes_a_step(name: str) -> None:
         assert recipe.lr_rule == "none"  # the search moves the LR with the batch size itself
         model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
         optimizer = build_optimizer(recipe, model.named_parameters())
+        if hasattr(optimizer, "attach"):  # it looks at activations
+            optimizer.attach(model)
         before = [parameter.detach().clone() for parameter in model.parameters()]
         model(torch.ones(5, 3)).square().sum().backward()
         optimizer.step()
