@@ -53,7 +53,7 @@ def test_diverged_and_smoke() -> None:
 
 
 def test_spreads_of_known_ratios() -> None:
-    layers: dict[str, list[float | None]] = {"a": [1.0, 4.0, None], "b": [8.0, 8.0, 8.0]}
+    layers: dict[str, list[float | None]] = {"a": [2.0, 8.0, None], "b": [16.0, 16.0, 16.0]}
     found = between_layers(layers)
     assert found is not None
     assert abs(found - 4.0) < 1e-9
@@ -62,3 +62,11 @@ def test_spreads_of_known_ratios() -> None:
     assert abs(steps - 2.0) < 1e-9
     assert between_layers({"a": [1.0]}) is None
     assert between_steps({"a": [1.0]}) is None
+
+
+def test_the_1_of_biases_that_are_still_0_is_not_counted() -> None:
+    layers: dict[str, list[float | None]] = {"bias": [1.0, 0.004, 0.002], "weight": [0.004, 0.004, 0.001]}
+    steps = between_steps(layers)
+    assert steps is not None
+    assert abs(steps - (2 * 4) ** 0.5) < 1e-9
+    assert between_steps({"bias": [0.5, 1.0]}) is not None, "a 1 later on is a ratio"

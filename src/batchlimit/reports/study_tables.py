@@ -15,7 +15,7 @@ from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.study import Study
 from batchlimit.studies.views import PaperValue, TableSpec
 
-JUDGED = "Judged by 95 % bootstrap intervals over seeds, each claim by itself; of few seeds they are somewhat narrow."
+JUDGED = "Judged by 95 % bootstrap intervals over seeds, each claim by itself: not corrected for their number."
 EDGE = " †"
 AGREEMENTS: tuple[Agreement, ...] = ("agrees", "differs", "undecided", "not comparable")
 

@@ -116,10 +116,12 @@ def panel(rows: list[Row], name: str, domain: tuple[float, float], *, percent: b
     warmups = sorted({str(row["warmup"]) for row in rows}, key=length, reverse=True)
     crowded = len(rates) > _WIDE_CELLS
     digits = 2 if crowded and len({f"{rate:.2g}" for rate in rates}) == len(rates) else 3
-    shown = [{**row, "lr": f"{row['lr']:.{digits}g}", "score": _score(row, worst, best)} for row in rows]
+    # Rounded, then written without an exponent where it can be: 130, not 1.3e+02.
+    written = {rate: f"{float(f'{rate:.{digits}g}'):g}" for rate in rates}
+    shown = [{**row, "lr": written[float(row["lr"] or 0)], "score": _score(row, worst, best)} for row in rows]
     x = alt.X(
         "lr:N",
-        sort=[f"{rate:.{digits}g}" for rate in rates],
+        sort=list(written.values()),
         title="learning rate (lr)",
         axis=alt.Axis(labelAngle=0, labelOverlap="greedy"),
         scale=alt.Scale(paddingInner=0.04),
