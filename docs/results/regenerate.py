@@ -1,9 +1,12 @@
 """Write the results pages from the ledgers kept beside them: python docs/results/regenerate.py
 
 Each folder holds `ledger.jsonl.gz`, an exported ledger with the trials' whole records, and gets an `index.md`. To make
-the ledgers again: `mnist`: `batchlimit train mnist --config docs/results/mnist/NAME.toml --ledger mnist.db` for each
-recipe; `digits`: `make demo`; `studies-digits`: `batchlimit study all --workload digits --scale quick`;
-`studies-mnist-lenet5`: its page has the command. Then `Ledger.open("mnist.db", create=False).export_jsonl(...)`.
+the ledgers again, and then `Ledger.open("mnist.db", create=False).export_jsonl(...)`:
+
+- `mnist`: `batchlimit train mnist --config docs/results/mnist/NAME.toml --ledger mnist.db` for each recipe;
+- `digits`: `batchlimit find digits --techniques paper,modern`;
+- `studies-digits`: `batchlimit study all --workload digits --scale quick`;
+- `studies-mnist-lenet5`: its page of the study has the command.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchlimit.api import kept_studies, redraw
+from batchlimit.api import kept_studies, redraw, redraw_beside
 from batchlimit.ledger import Ledger
 from batchlimit.records import TrialRecord
 from batchlimit.reports import study_account, study_tables
@@ -86,9 +89,12 @@ def mnist(folder: Path) -> str:
 def digits(folder: Path) -> str:
     """Return the page of the limit on digits."""
     with Ledger.open(folder / "ledger.jsonl.gz", create=False) as ledger:
-        finding, records = redraw(ledger, "digits"), ledger.records()
-    lines = ["# The limit on digits", "", sentence(finding), ""]
-    lines += [f"- {line}" for line in summary_lines(finding)]
+        found = [redraw(ledger, "digits"), *redraw_beside(ledger, "digits")]
+        records = ledger.records()
+    lines = ["# The limit on digits", ""]
+    for finding in found:
+        lines += [f"## With the '{finding.techniques}' techniques", "", sentence(finding), ""]
+        lines += [*(f"- {line}" for line in summary_lines(finding)), ""]
     lines += [
         "",
         "The page of the report: `batchlimit report --ledger docs/results/digits/ledger.jsonl.gz --out digits`.",
