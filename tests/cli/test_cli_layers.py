@@ -80,7 +80,7 @@ def test_a_number_is_taken_as_text_where_text_is_wanted_as_it_was_typed() -> Non
         ("lr=0.1", ["Unknown key 'lr'", "Did you mean 'recipe.lr'"]),
         (
             "recipe.lrr=0.1",
-            ["Unknown key 'recipe.lrr'", "Did you mean 'recipe.lr'", "Valid in [recipe]: averaging, clip_norm"],
+            ["Unknown key 'recipe.lrr'", "Did you mean 'recipe.lr'", "Valid in [recipe]: adascale, averaging, clip_norm"],
         ),
         ("recipe.layerwise.uper=3", ["'recipe.layerwise.uper'", "'recipe.layerwise.upper'", "in [recipe.layerwise]"]),
         ("seeds=1", ["seeds = 1 (from 'seeds=1'): must be at least 2."]),
@@ -210,7 +210,7 @@ def test_changes_of_a_recipe_are_checked_by_their_own_names() -> None:
     layers = Layers()
     layers.put_overrides(["baseline.lrr=3", "baseline.batch_size=4"])
     with pytest.raises(
-        InputError, match=r"Unknown key 'baseline.lrr'.*'baseline.lr'.*in \[baseline\]: averaging, batch_size"
+        InputError, match=r"Unknown key 'baseline.lrr'.*'baseline.lr'.*in \[baseline\]: adascale, averaging, batch_size"
     ):
         layers.check_changes("baseline", Recipe(), also=["batch_size"])
 
