@@ -80,7 +80,7 @@ def test_a_number_is_taken_as_text_where_text_is_wanted_as_it_was_typed() -> Non
         ("lr=0.1", ["Unknown key 'lr'", "Did you mean 'recipe.lr'"]),
         (
             "recipe.lrr=0.1",
-            ["Unknown key 'recipe.lrr'", "Did you mean 'recipe.lr'", "Valid in [recipe]: adascale, averaging, clip_norm"],
+            ["Unknown key 'recipe.lrr'", "Did you mean 'recipe.lr'", "Valid in [recipe]: adascale, averaging"],
         ),
         ("recipe.layerwise.uper=3", ["'recipe.layerwise.uper'", "'recipe.layerwise.upper'", "in [recipe.layerwise]"]),
         ("seeds=1", ["seeds = 1 (from 'seeds=1'): must be at least 2."]),
