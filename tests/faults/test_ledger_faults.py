@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+import os
 import random
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +18,7 @@ from pathlib import Path
 import fake_engine
 import pytest
 
+from batchlimit.errors import InputError
 from batchlimit.ledger import Ledger
 from batchlimit.tuning.driver import drive
 from batchlimit.tuning.runners.inline import InlineRunner
@@ -149,3 +154,21 @@ while True:
         writer.communicate()
         assert len(Ledger.open(exported, create=False)) == 50
         assert all(json.loads(line) for line in exported.read_text().splitlines())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see which files are open")
+def test_a_ledger_that_is_only_just_being_made_is_not_kept_open(tmp_path: Path) -> None:
+    # What a reader meets in the first moment of a search: a table of Optuna's, and not yet the others.
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE studies (study_id INTEGER PRIMARY KEY)")
+        connection.commit()
+    gc.disable()
+    try:
+        with pytest.raises(InputError):
+            Ledger.open(path, create=False)
+        opened = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        assert not [fd for fd in opened if fd.exists() and fd.readlink().parent == tmp_path]
+    finally:
+        gc.enable()

@@ -81,6 +81,12 @@ def open_file(path: Path, *, writing: bool) -> Store:
     """
     sqlite.check_file(path, writing=writing)
     claim = FileClaim(path) if writing else None
+    made: list[sqlite3.Connection] = []
+
+    def connect() -> sqlite3.Connection:
+        made.append(sqlite.connect(path, writing=writing))
+        return made[-1]
+
     try:
         with _as_input_error(str(path)):
             if path.exists() and path.stat().st_size > 0:
@@ -89,9 +95,13 @@ def open_file(path: Path, *, writing: bool) -> Store:
 
             from sqlalchemy.pool import QueuePool
 
-            options = {"creator": lambda: sqlite.connect(path, writing=writing), "poolclass": QueuePool}
+            options = {"creator": connect, "poolclass": QueuePool}
             return Store(_storage("sqlite://", options, writing=writing), str(path), claim, writing=writing)
     except BaseException:
+        # One left open by a half-made storage would keep its view of the write-ahead log for this whole process: another
+        # process takes that log away when it ends, and whoever opens the file here next finds it malformed.
+        for connection in made:
+            connection.close()
         if claim is not None:
             claim.release()
         raise
