@@ -98,8 +98,8 @@ def open_file(path: Path, *, writing: bool) -> Store:
             options = {"creator": connect, "poolclass": QueuePool}
             return Store(_storage("sqlite://", options, writing=writing), str(path), claim, writing=writing)
     except BaseException:
-        # One left open by a half-made storage would keep its view of the write-ahead log for this whole process: another
-        # process takes that log away when it ends, and whoever opens the file here next finds it malformed.
+        # One left open by a half-made storage would keep its view of the write-ahead log for this whole process. When
+        # another process takes that log away at its end, whoever opens the file here next finds it malformed.
         for connection in made:
             connection.close()
         if claim is not None:
