@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from pathlib import Path
 
 from batchlimit.errors import InputError
+from batchlimit.importing import import_file, import_module
 from batchlimit.studies import studies
 from batchlimit.studies.from_toml import read_study, study_from_toml
 from batchlimit.studies.study import Study
@@ -37,17 +35,11 @@ def found_again(reference: str, text: str) -> Study:
 
 def _attribute(reference: str) -> Study:
     place, _, name = reference.rpartition(":")
+    of_file = place.endswith(".py")
+    if of_file and not Path(place).is_file():
+        raise InputError(f"There is no file '{place}' to read a study from.")
     try:
-        if place.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(f"batchlimit_study_{Path(place).stem}", place)
-            if spec is None or spec.loader is None or not Path(place).is_file():
-                raise InputError(f"There is no file '{place}' to read a study from.")
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            if str(Path.cwd()) not in sys.path:
-                sys.path.insert(0, str(Path.cwd()))
-            module = importlib.import_module(place)
+        module = import_file(Path(place)) if of_file else import_module(place)
     except InputError:
         raise
     except Exception as error:

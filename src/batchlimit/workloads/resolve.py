@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from batchlimit.errors import InputError
+from batchlimit.importing import import_file, import_module
 from batchlimit.workloads import workloads
 from batchlimit.workloads.workload import Workload
 
@@ -65,11 +62,8 @@ def _as_workload(found: Any, text: str) -> Workload:
 
 
 def _import_module(name: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
     try:
-        return importlib.import_module(name)
+        return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise InputError(
@@ -83,25 +77,10 @@ def _import_module(name: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise InputError(f"There is no file '{path}'. Valid: 'module:attribute' or 'path.py:attribute'.")
-    # A name of its own: a file called like an installed module must not replace it, and is run once.
-    whole = path.resolve()
-    name = f"batchlimit_workload_{whole.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, whole)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    folder = str(whole.parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
     try:
-        spec.loader.exec_module(module)
+        return import_file(path)
     except Exception as error:
-        del sys.modules[name]
         raise InputError(f"Cannot import '{path}': {_one_line(error)}.") from error
-    return module
 
 
 def _candidates(module: ModuleType) -> list[str]:
