@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchlimit.api.opening import OnEvent, claim_workload, named_workload, question_of, runner_for
+from batchlimit.api.opening import OnEvent, claim_workload, drawn, named_workload, question_of, runner_for
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.findings import LimitFinding
 from batchlimit.ledger import Ledger
@@ -116,7 +115,7 @@ def redraw(ledger: Ledger, workload: str) -> LimitFinding:
     if text is None:
         known = ledger.documents(QUESTION)
         raise unknown_name(f"search in the ledger '{ledger.location}' for workload", workload, known)
-    return _drawn(ledger, Question.model_validate_json(text))
+    return drawn(ledger, Question.model_validate_json(text))
 
 
 def redraw_beside(ledger: Ledger, workload: str) -> tuple[LimitFinding, ...]:
@@ -135,14 +134,7 @@ def redraw_beside(ledger: Ledger, workload: str) -> tuple[LimitFinding, ...]:
         if name.partition(":")[2] == workload
     ]
     others = [question for question in questions if question.differs_in_techniques_alone(last)]
-    return tuple(finding for question in others if not (finding := _drawn(ledger, question)).problem)
-
-
-def _drawn(ledger: Ledger, question: Question) -> LimitFinding:
-    search = LimitSearch(question)
-    with contextlib.suppress(InputError):  # a search that was interrupted lacks records: its finding says so
-        drive(search.trials(), ledger, None)
-    return search.finding()
+    return tuple(finding for question in others if not (finding := drawn(ledger, question)).problem)
 
 
 def _note_question(ledger: Ledger, question: Question) -> None:

@@ -1,14 +1,17 @@
-"""What every function of the API does first: workload, question, ledger, workers."""
+"""What functions of the API share: workload, question, ledger, workers, a search drawn again."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchlimit.errors import InputError
+from batchlimit.findings import LimitFinding
 from batchlimit.ledger import Ledger
-from batchlimit.tuning.driver import Event
+from batchlimit.tuning.driver import Event, drive
+from batchlimit.tuning.limit import LimitSearch
 from batchlimit.tuning.question import Candidate, FindSettings, Question
 
 if TYPE_CHECKING:
@@ -64,6 +67,14 @@ def claim_workload(ledger: Ledger, workload: Workload) -> None:
         )
     if known is None:
         ledger.put_document("workload", workload.name, now)
+
+
+def drawn(ledger: Ledger, question: Question) -> LimitFinding:
+    """Return the finding that a ledger's records carry for a search; nothing is run."""
+    search = LimitSearch(question)
+    with contextlib.suppress(InputError):  # a search that was interrupted lacks records: its finding says so
+        drive(search.trials(), ledger, None)
+    return search.finding()
 
 
 def runner_for(given: str | Workload, workload: Workload, jobs: int | None, execution: Execution) -> Runner:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from batchlimit.api.opening import OnEvent, claim_workload, named_workload, question_of, runner_for
+from batchlimit.api.opening import OnEvent, claim_workload, drawn, named_workload, question_of, runner_for
 from batchlimit.config import Frozen, TrialConfig
 from batchlimit.errors import InputError
 from batchlimit.findings import LimitFinding
@@ -52,7 +53,7 @@ class StudyPlan:
     """What a study would train: its arms, their trials, and the seconds they take on one worker (None: not measured).
 
     `known` counts trials whose records the ledger has, among those that can be told in advance. A study with a
-    `search` runs, besides, as many trials as its verdict takes.
+    `search` runs, besides, as many trials as its verdict takes. `left_out` are the arms that do not fit into the time.
     """
 
     study: Study
@@ -61,6 +62,7 @@ class StudyPlan:
     trials: tuple[int, ...]
     seconds: tuple[float | None, ...]
     known: int = 0
+    left_out: tuple[Arm, ...] = ()
 
 
 @dataclass
@@ -150,8 +152,7 @@ class Studying:
         campaign = Campaign(question.facts.workload, question.facts.metric_direction, plan.arms)
         if campaign.wanted():
             drive(campaign.trials(), self.kept, self._runner(), on_event)
-        left_out = _left_out(plan.study, question)
-        return StudyResult(plan.study, question.facts, question.effort, campaign.results(), limit, left_out)
+        return StudyResult(plan.study, question.facts, question.effort, campaign.results(), limit, plan.left_out)
 
     def speed(self) -> CostModel:
         """Return the cost of trials here: from the ledger's, or else from a few steps timed now."""
@@ -200,16 +201,17 @@ class Studying:
         """Return the plan without the arms that would end after `max_hours`, counted from the start of this object."""
         assert self.settings.max_hours is not None
         left = self.settings.max_hours * 3600 - (time.monotonic() - self._spent)
-        kept: list[int] = []
-        for place, seconds in enumerate(plan.seconds):
-            left -= (seconds or 0.0) / self.worker_count
-            if left < 0:
-                break
-            kept.append(place)
-        out = tuple(range(len(kept), len(plan.arms)))
-        question = plan.question.model_copy(update={"left_out": out})
-        end = len(kept)
-        return StudyPlan(plan.study, question, plan.arms[:end], plan.trials[:end], plan.seconds[:end], plan.known)
+        ends = itertools.accumulate((seconds or 0.0) / self.worker_count for seconds in plan.seconds)
+        count = sum(1 for _ in itertools.takewhile(lambda end: end <= left, ends))
+        out = tuple(range(count, len(plan.arms)))
+        return replace(
+            plan,
+            question=plan.question.model_copy(update={"left_out": out}),
+            arms=plan.arms[:count],
+            trials=plan.trials[:count],
+            seconds=plan.seconds[:count],
+            left_out=plan.arms[count:],
+        )
 
     def _measured_speed(self) -> CostModel:
         from batchlimit.engine.environment import describe
@@ -306,17 +308,10 @@ def redraw_study(ledger: Ledger, name: str) -> StudyResult:
         raise unknown_name(f"study in the ledger '{ledger.location}'", name, known)
     question = StudyQuestion.model_validate_json(known[name])
     study = found_again(question.study, question.toml)
-    out = set(question.left_out)
-    arms = [arm for place, arm in enumerate(study.arms(question.facts, question.effort)) if place not in out]
+    arms, left_out = _divided(study.arms(question.facts, question.effort), question.left_out)
     campaign = Campaign(question.facts.workload, question.facts.metric_direction, arms)
     campaign.recall(ledger.get)
-    limit = None
-    if question.search is not None:
-        search = LimitSearch(question.search)
-        with contextlib.suppress(InputError):  # interrupted: its finding says what is known
-            drive(search.trials(), ledger, None)
-        limit = search.finding()
-    left_out = _left_out(study, question)
+    limit = drawn(ledger, question.search) if question.search is not None else None
     return StudyResult(study, question.facts, question.effort, campaign.results(), limit, left_out)
 
 
@@ -326,9 +321,10 @@ def kept_studies(ledger: Ledger) -> Iterator[StudyResult]:
         yield redraw_study(ledger, name)
 
 
-def _left_out(study: Study, question: StudyQuestion) -> tuple[Arm, ...]:
-    arms: Sequence[Arm] = study.arms(question.facts, question.effort) if question.left_out else ()
-    return tuple(arms[place] for place in question.left_out)
+def _divided(arms: Sequence[Arm], left_out: Collection[int]) -> tuple[tuple[Arm, ...], tuple[Arm, ...]]:
+    """Return the arms that are run, and those at the places `left_out`."""
+    kept = tuple(arm for place, arm in enumerate(arms) if place not in left_out)
+    return kept, tuple(arm for place, arm in enumerate(arms) if place in left_out)
 
 
 def _seconds_left(model: CostModel, arm: Arm, trials: int, result: ArmResult) -> float:

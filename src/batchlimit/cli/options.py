@@ -140,9 +140,14 @@ def layered(config: Path | None, flags: dict[str, tuple[str, object]], overrides
 def run_options(layers: Layers) -> RunOptions:
     """Take the run options out of `layers`; a data folder is made known to this process and its workers."""
     options = layers.take(RunOptions.model_fields).build(RunOptions)
-    if options.data_dir is not None:
-        os.environ["BATCHLIMIT_DATA"] = str(Path(options.data_dir).expanduser().resolve())
+    use_data_dir(options.data_dir)
     return options
+
+
+def use_data_dir(folder: str | None) -> None:
+    """Make the folder of data sets, if one was given, known to this process and its workers."""
+    if folder is not None:
+        os.environ["BATCHLIMIT_DATA"] = str(Path(folder).expanduser().resolve())
 
 
 def protocol(paper: bool) -> Literal["paper"] | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Literal
 
 from rich.table import Table
 from rich.text import Text
 
+from batchlimit.cli.options import use_data_dir
 from batchlimit.cli.places import places
 from batchlimit.cli.terminal import Output
 
@@ -22,8 +22,7 @@ def list_studies(
     Raises:
         InputError: there is no such workload, or its data cannot be used.
     """
-    if data_dir is not None:
-        os.environ["BATCHLIMIT_DATA"] = str(Path(data_dir).expanduser().resolve())
+    use_data_dir(data_dir)
     from batchlimit.api.study import Studying
     from batchlimit.reports.quantities import span
     from batchlimit.studies import studies
@@ -55,12 +54,15 @@ def list_studies(
         return
     console = Output()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column, justify in (("study", "left"), ("question", "left"), ("the paper", "left"), ("trials", "right")):
-        table.add_column(column, justify="right" if justify == "right" else "left", no_wrap=column == "study")
+    table.add_column("study", no_wrap=True)
+    table.add_column("question")
+    table.add_column("the paper")
+    table.add_column("trials", justify="right")
     table.add_column("time", justify="right", no_wrap=True)
     for study, trials, known, seconds in rows:
-        shown = f"{trials:,}" + ("+" if study.search is not None else "") + (f" ({known:,} kept)" if known else "")
-        time = span(seconds) + ("+" if study.search is not None else "") if trials else "-"
+        more = "+" if study.search is not None else ""
+        shown = f"{trials:,}{more}" + (f" ({known:,} kept)" if known else "")
+        time = f"{span(seconds)}{more}" if trials else "-"
         table.add_row(study.name, Text(study.question), Text(study.paper), shown, time)
     console.print(table)
     console.print(
