@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -68,6 +69,19 @@ class Training:
     def chunk(self) -> int:
         """Examples an evaluation pass holds: no gradients are kept, so somewhat more than a training pass."""
         return max(256, self.accumulate.microbatch_size)
+
+    @functools.cached_property
+    def watched(self) -> dict[str, Split]:
+        """The splits to score at every history point besides the one selected by.
+
+        Of the training examples, as many as the test split has: the first, which are as good as any.
+        """
+        examples, watch = self.examples, self.config.watch
+        found = {"test": examples.test} if "test" in watch else {}
+        if "train" in watch:
+            count = min(len(examples.train), len(examples.test))
+            found["train"] = subset_of(examples.train, torch.arange(count, device=self.device))
+        return found
 
 
 def run(
@@ -277,7 +291,7 @@ def measure(training: Training, losses: list[Tensor]) -> HistoryPoint:
     """Append and return the history point of this moment."""
     with_mode(training.optimizer, train_mode=False)
     selection = scores(training, training.examples.selection)
-    watched = {name: scores(training, split) for name, split in watched_splits(training).items()}
+    watched = {name: scores(training, split) for name, split in training.watched.items()}
     with_mode(training.optimizer, train_mode=True)
     point = HistoryPoint(
         step=training.step,
@@ -289,19 +303,6 @@ def measure(training: Training, losses: list[Tensor]) -> HistoryPoint:
     )
     training.history.append(point)
     return point
-
-
-def watched_splits(training: Training) -> dict[str, Split]:
-    """Return the splits to score at every history point besides the one selected by.
-
-    Of the training examples, as many as the test split has: the first, which are as good as any.
-    """
-    examples, watch = training.examples, training.config.watch
-    found = {"test": examples.test} if "test" in watch else {}
-    if "train" in watch:
-        count = min(len(examples.train), len(examples.test))
-        found["train"] = subset_of(examples.train, torch.arange(count, device=training.device))
-    return found
 
 
 def final_scores(training: Training) -> tuple[Scores | None, Scores | None]:
