@@ -127,5 +127,9 @@ def config(theme: Theme) -> dict[str, Any]:
 
 
 def tick_label(percent: bool) -> str:
-    """Return the Vega expression that writes an axis label of the metric: '98 %', or '0.042'."""
-    return "format(100 * datum.value, '.4~g') + ' %'" if percent else "format(datum.value, '.3~g')"
+    """Return the Vega expression that writes an axis label of the metric: '98 %', or '0.042'.
+
+    A share is never above 100 %, though its axis may go there to make room: that part of it stays without labels.
+    """
+    share = "datum.value > 1.00001 ? '' : format(100 * datum.value, '.4~g') + ' %'"
+    return share if percent else "format(datum.value, '.3~g')"
