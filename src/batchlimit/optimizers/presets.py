@@ -28,9 +28,9 @@ LARS_PRESETS: dict[str, dict[str, Any]] = {
         "exclude": "nothing",
         "decay_exclude": "nothing",
     },
-    # The MLPerf ResNet-50 reference (mlcommons/training, image_classification/tensorflow2/lars_optimizer.py): coefficient
-    # 0.001, LR inside the buffer, no Nesterov, norms and biases with neither ratio nor decay; its 1e-7 beside ||g|| is
-    # left out. Momentum 0.9 at 32 K; submissions change it (0.951807 at 64 K in v0.7).
+    # The MLPerf ResNet-50 reference (mlcommons/training, image_classification/tensorflow2/lars_optimizer.py):
+    # coefficient 0.001, LR inside the buffer, no Nesterov, norms and biases with neither ratio nor decay; its 1e-7
+    # beside ||g|| is left out. Momentum 0.9 at 32 K; submissions change it (0.951807 at 64 K in v0.7).
     "mlperf": {
         "momentum": 0.9,
         "nesterov": False,
