@@ -23,7 +23,7 @@ from batchlimit.workloads.workload import Workload
 @pytest.fixture(autouse=True)
 def few_small_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(microbatch, "CPU_CANDIDATES", (8, 16, 32))
-    monkeypatch.setattr(microbatch, "_SECONDS_A_CANDIDATE", 0.001)
+    monkeypatch.setattr(microbatch, "_SECONDS_A_ROUND", 0.001)
 
 
 def pick(work: Workload, recipe: Recipe | None = None, *, batch_size: int = TRAIN, requested: int | None = None) -> int:
@@ -88,11 +88,17 @@ def test_nothing_is_measured_where_there_is_no_choice(own_cache: Path) -> None:
 
 
 def test_the_smallest_size_near_the_fastest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    costs = {8: 2.0, 16: 1.04, 32: 1.0}
-    monkeypatch.setattr(microbatch, "_seconds_an_example", lambda *arguments: costs[arguments[-1]])
+    costs = {8: 2.0, 16: 1.015, 32: 1.0}
+    monkeypatch.setattr(microbatch, "_seconds_an_example", lambda _, indices: costs[len(indices)])
     assert pick(workload(name="near")) == 16
-    costs[16] = 1.06
+    costs[16] = 1.03
     assert pick(workload(name="far")) == 32
+
+
+def test_what_disturbs_one_round_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = {8: iter((9.0, 1.0, 9.0)), 16: iter((2.0, 9.0, 2.0)), 32: iter((3.0, 3.0, 3.0))}
+    monkeypatch.setattr(microbatch, "_seconds_an_example", lambda _, indices: next(costs[len(indices)]))
+    assert pick(workload(name="disturbed")) == 8
 
 
 @pytest.mark.parametrize(("make_model", "ghost"), [(perceptron, None), (normed, 12), (convolutional, 12)])

@@ -1,7 +1,8 @@
 """How many examples one pass holds: measured once for a model on a machine, then remembered.
 
 Small micro-batches keep activations in cache and memory flat; large ones amortize launches. Which wins is the
-machine's to say, so `choose` times a few passes of each candidate and keeps the smallest within 5 % of the fastest.
+machine's to say, so `choose` times a few passes of each candidate, in turn, and keeps the smallest within 2 % of the
+fastest.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import batchlimit
 from batchlimit.config import Recipe
 from batchlimit.data.splits import Split
 from batchlimit.engine.layout import Layout
@@ -27,8 +29,8 @@ from batchlimit.workloads.workload import Workload
 
 CPU_CANDIDATES = (64, 128, 256, 512, 1024)
 ACCELERATOR_CANDIDATES = (256, 512, 1024, 2048, 4096, 8192)
-_CLOSE_TO_BEST = 1.05
-_SECONDS_A_CANDIDATE = 0.15
+_CLOSE_TO_BEST = 1.02
+_ROUNDS, _SECONDS_A_ROUND = 3, 0.05
 
 
 def granularity(model: nn.Module, batch_size: int) -> int:
@@ -96,54 +98,50 @@ def _measure(
     device: torch.device,
     candidates: Sequence[int],
 ) -> int:
-    seconds: dict[int, float] = {}
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for size in candidates:
-            if size > len(split):
-                break
-            try:
-                seconds[size] = _seconds_an_example(model, workload, recipe, split, layout, device, size)
-            except (RuntimeError, MemoryError, InputError) as error:
-                if not isinstance(error, InputError) and not out_of_memory(error):
-                    raise
-                break
-    if not seconds:
-        return candidates[0]
-    fastest = min(seconds.values())
-    return min(size for size, cost in seconds.items() if cost <= fastest * _CLOSE_TO_BEST)
-
-
-def _seconds_an_example(
-    model: nn.Module,
-    workload: Workload,
-    recipe: Recipe,
-    split: Split,
-    layout: Layout,
-    device: torch.device,
-    size: int,
-) -> float:
     twin = copy.deepcopy(model)
-    accumulate = GradientAccumulator(
-        twin, workload, recipe, split, layout, device=device, microbatch_size=size, seed=0, smallest=size
-    )
-    indices = torch.arange(size, device=device)
+    seconds: dict[int, float] = {}
+    left = [size for size in candidates if size <= len(split)]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Round by round, so that what disturbs the machine for a while disturbs all candidates alike.
+        for _ in range(_ROUNDS):
+            for size in left:
+                accumulate = GradientAccumulator(
+                    twin, workload, recipe, split, layout, device=device, microbatch_size=size, seed=0, smallest=size
+                )
+                try:
+                    found = _seconds_an_example(accumulate, torch.arange(size, device=device))
+                except (RuntimeError, MemoryError, InputError) as error:
+                    if not isinstance(error, InputError) and not out_of_memory(error):
+                        raise
+                    left = [smaller for smaller in left if smaller < size]
+                    break
+                seconds[size] = min(found, seconds.get(size, found))
+    if not left:
+        return candidates[0]
+    fastest = min(seconds[size] for size in left)
+    return min(size for size in left if seconds[size] <= fastest * _CLOSE_TO_BEST)
+
+
+def _seconds_an_example(accumulate: GradientAccumulator, indices: Tensor) -> float:
+    """Return the seconds an example of the fastest pass over `indices`, after a first one that does not count."""
     accumulate(0, indices)
     best, spent = float("inf"), 0.0
-    while spent < _SECONDS_A_CANDIDATE:
+    while spent < _SECONDS_A_ROUND:
         before = time.perf_counter()
         accumulate(0, indices)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if accumulate.device.type == "cuda":
+            torch.cuda.synchronize(accumulate.device)
         taken = time.perf_counter() - before
         best, spent = min(best, taken), spent + taken
-    return best / size
+    return best / len(indices)
 
 
 def _key(model: nn.Module, workload: Workload, recipe: Recipe, device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     parts = (workload.name, type(model).__name__, parameters, recipe.precision, recipe.ghost_batch_size)
-    return "|".join(map(str, (*parts, name, torch.get_num_threads(), torch.__version__)))
+    versions = torch.__version__, batchlimit.__version__
+    return "|".join(map(str, (*parts, name, torch.get_num_threads(), *versions)))
 
 
 def _store() -> Path:

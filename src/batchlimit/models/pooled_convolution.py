@@ -1,0 +1,119 @@
+"""A convolution with 2x2 max-pooling computed as one strided convolution, for a layer of one channel and few maps.
+
+On a CPU such a layer is bound by its pooling, not by its arithmetic: from 1 channel to 6 maps of 28x28, pooling takes
+as long as the convolution, for its loops run over 6 numbers at a time. The four places of each pooling window are four
+convolutions of stride 2 with the kernel shifted; computed as one convolution with four times the maps, they lie in
+contiguous parts of memory, and their maximum is a few long vector operations. It costs (k + 1)^2 / k^2 of the
+arithmetic. Measured on one core (Intel Xeon, 256 examples, 5x5, forward and backward): 1.6 times as fast in fp32 and
+bf16 for 6 maps; 0.7 times for 32 maps, where pooling's own loops are long enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def max_pooled_convolution(images: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """Return the 2x2 max-pooled maps of a convolution: images (n, c, h, w) to (n, maps, h' // 2, w' // 2).
+
+    Equal to `F.max_pool2d(convolution(images), 2)` up to rounding, ties included: the gradient goes to the first
+    maximum of a window. The convolution must have stride 1, dilation 1, one group and zero padding. Elsewhere than on a
+    CPU, and where somebody listens to the convolution's own output by hooks, that is what is computed.
+    """
+    if images.device.type != "cpu" or _listened_to(convolution):
+        return F.max_pool2d(convolution(images), 2)
+    weight, bias = _places(convolution)
+    maps = F.conv2d(_rows(images), weight, bias, stride=2, padding=convolution.padding)
+    pooled: Tensor = _MaximumOfPlaces.apply(maps.contiguous())[0]  # type: ignore[no-untyped-call]
+    return pooled.contiguous(memory_format=torch.channels_last)  # as the layers that follow are fastest on a CPU
+
+
+def _listened_to(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _places(convolution: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
+    """Return kernels (4 * maps, c, k + 1, k + 1) and biases: top left, bottom left, top right, bottom right."""
+    shifts = ((right, down) for right in (0, 1) for down in (0, 1))
+    kernels = [F.pad(convolution.weight, (right, 1 - right, down, 1 - down)) for right, down in shifts]
+    return _rows(torch.cat(kernels)), None if convolution.bias is None else convolution.bias.repeat(4)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """Return a 4-dimensional tensor with its last dimension contiguous, also in the strides that one channel hides."""
+    return tensor.flatten(1).view(tensor.shape)
+
+
+class _MaximumOfPlaces(torch.autograd.Function):
+    """The maximum over the four quarters of dimension 1, and two masks of 0 and 1 that say where it was found."""
+
+    @staticmethod
+    def forward(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        left, right = maps.chunk(2, 1)
+        top, bottom = torch.maximum(left, right).chunk(2, 1)
+        return torch.maximum(top, bottom), _not_less(left, right), _not_less(top, bottom)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> Tensor:
+        spread: Tensor = _Spread.apply(grad, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        return spread
+
+
+class _Choose(torch.autograd.Function):
+    """Of four quarters of dimension 1, the one that two masks choose at each place; `_Spread` is its transpose."""
+
+    @staticmethod
+    def forward(quarters: Tensor, from_left: Tensor, from_top: Tensor) -> Tensor:
+        left, right = quarters.chunk(2, 1)
+        top, bottom = torch.where(from_left > 0, left, right).chunk(2, 1)
+        return torch.where(from_top > 0, top, bottom)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _Spread.apply(grad, *ctx.saved_tensors), None, None  # type: ignore[no-untyped-call]
+
+
+class _Spread(torch.autograd.Function):
+    """The transpose of `_Choose`: each number to the quarter it was chosen from, 0 to the others."""
+
+    @staticmethod
+    def forward(chosen: Tensor, from_left: Tensor, from_top: Tensor) -> Tensor:
+        halves = _split(chosen.contiguous(), from_top)
+        return _split(halves, from_left)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _Choose.apply(grad, *ctx.saved_tensors), None, None  # type: ignore[no-untyped-call]
+
+
+def _not_less(one: Tensor, other: Tensor) -> Tensor:
+    """Return 1 where `one` >= `other`, else 0, in their type: multiplying by booleans is several times slower."""
+    return torch.ge(one, other, out=torch.empty_like(one))
+
+
+def _split(values: Tensor, first: Tensor) -> Tensor:
+    """Return values (n, m, ...) as (n, 2 m, ...): in the first half where `first` is 1, in the second where it is 0."""
+    halves = values.new_empty(values.shape[0], 2 * values.shape[1], *values.shape[2:])
+    chosen, other = halves.chunk(2, 1)
+    torch.mul(values, first, out=chosen)
+    torch.sub(values, chosen, out=other)
+    return halves
