@@ -30,7 +30,7 @@ $(VENV)/ready-to-run: pyproject.toml constraints.txt
 
 $(VENV)/ready-to-check: $(VENV)/ready-to-run
 	@echo "Adding the tools that check"
-	@$(PIP) --editable '.[dev,docs]'
+	@$(PIP) --editable '.[dev,docs,postgres]'
 	@touch $@
 
 demo: $(VENV)/ready-to-run
