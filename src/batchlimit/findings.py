@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -120,7 +120,8 @@ class LimitFinding(Finding):
     `problem` is set when there is no verdict to give (say, every baseline trial diverged) and then says why in a
     sentence. `techniques` names the technique set and `recipes` its members; `budget` is the number of tuning trials
     for each recipe and batch size. `metric_percent` says whether to print the metric times 100 (the workload's
-    `Metric.percent`; None: judged by the metric's name).
+    `Metric.percent`; None: judged by the metric's name). `changes` are the settings of the search that no other field
+    tells and that differ from their defaults.
     """
 
     workload: str
@@ -145,6 +146,7 @@ class LimitFinding(Finding):
     cost: Cost = Cost()
     problem: str = ""
     environment: dict[str, str | int | float | None] = Field(default_factory=dict)
+    changes: dict[str, Any] = Field(default_factory=dict)
 
 
 class Proposed(Finding):

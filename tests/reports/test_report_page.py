@@ -188,6 +188,8 @@ def test_the_environment_lists_every_value_trials_differ_in() -> None:
 def test_the_command_is_quoted_for_the_shell() -> None:
     assert reproduce_command(loss_finding()).endswith("--exhaustive")
     assert "'$(reboot)'" in reproduce_command(digits_finding(workload="$(reboot)"))
+    changed = digits_finding(changes={"batch_sizes": [64, 128], "baseline": {"lr": 0.1, "precision": "bf16"}})
+    assert reproduce_command(changed).endswith("'batch_sizes=[64, 128]' baseline.lr=0.1 baseline.precision=bf16")
     asked = reproduce_command(digits_finding(protocol="paper", tuner="tpe", training_budget="200 steps"))
     assert asked == "batchlimit find digits --epochs '200 steps' --budget 8 --seeds 5 --tuner tpe --paper-protocol"
 

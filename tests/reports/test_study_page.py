@@ -117,6 +117,8 @@ def test_the_command_asks_the_same_again() -> None:
     result = sample_result()
     paper = dataclasses.replace(result, effort=result.effort.model_copy(update={"protocol": "paper"}))
     assert reproduce_command(paper).endswith("--budget 6 --paper-protocol")
+    changed = dataclasses.replace(result, effort=result.effort.model_copy(update={"recipe": {"precision": "bf16"}}))
+    assert reproduce_command(changed).endswith("--budget 6 recipe.precision=bf16")
     renamed = dataclasses.replace(result, study=dataclasses.replace(result.study, name="$(reboot)"))
     assert "'$(reboot)'" in reproduce_command(renamed)
 

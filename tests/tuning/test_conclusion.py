@@ -67,6 +67,8 @@ def test_a_finding_says_what_it_rests_on() -> None:
     finding = find(world, seeds=4, max_seeds=8, budget=6)
     assert (finding.seeds, finding.budget, finding.search) == ((4, 8), 6, "adaptive")
     assert finding.recipes == ("lamb", "lars", "adamw")
+    assert finding.changes.get("max_seeds") == 8
+    assert not {"seeds", "budget", "techniques"} & set(finding.changes)
     assert finding.cost.trials == len(world.asked) == sum(finding.cost.by_purpose.values())
     tuned = [config for config in world.asked if config.seed == 0]
     assert len(finding.tuned_points) == len(tuned) == sum(t.trials for f in finding.by_batch_size for t in f.tried)

@@ -11,6 +11,7 @@ from typing import Any
 from batchlimit.findings import LimitFinding
 from batchlimit.records import TrialRecord
 from batchlimit.reports import quantities, tables, verdict
+from batchlimit.reports.assignments import assignments
 from batchlimit.reports.document import ShownFigure, render, show, unbroken
 from batchlimit.reports.figures import cost, heat_maps, learning_curves, regime_map, regimes
 from batchlimit.reports.figures.beside import spoken_beside
@@ -137,4 +138,4 @@ def reproduce_command(finding: LimitFinding, beside: Sequence[LimitFinding] = ()
     words += ["--techniques", sets] if sets != "modern" else []
     words += ["--exhaustive"] if finding.search == "exhaustive" else []
     words += ["--paper-protocol"] if finding.protocol == "paper" else []
-    return shlex.join(words)
+    return shlex.join([*words, *assignments(finding.changes)])

@@ -28,7 +28,7 @@ def trial_toml(config: TrialConfig) -> str:
 
 def _table(content: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     lines = [] if not path else ["", f"[{'.'.join(_key(part) for part in path)}]"]
-    lines += [f"{_key(name)} = {_value(value)}" for name, value in content.items() if not isinstance(value, dict)]
+    lines += [f"{_key(name)} = {toml_text(value)}" for name, value in content.items() if not isinstance(value, dict)]
     for name, value in content.items():
         if isinstance(value, dict):
             lines += _table(value, (*path, name))
@@ -40,11 +40,14 @@ def _key(name: str) -> str:
     return name if bare else _string(name)
 
 
-def _value(value: Any) -> str:
+def toml_text(value: Any) -> str:
+    """Return a number, truth value, text or list of these as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_text, value))}]"
     return _string(str(value))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchlimit.reports import study_account, study_comparisons, study_tables
+from batchlimit.reports.assignments import assignments
 from batchlimit.reports.document import ShownFigure, render, show, unbroken
 from batchlimit.reports.export import FORMATS
 from batchlimit.reports.figures.figure import Figure
@@ -79,7 +80,7 @@ def reproduce_command(result: StudyResult) -> str:
         words += ["--epochs", str(effort.epochs).removesuffix(" epochs"), "--seeds", str(effort.seeds)]
         words += ["--budget", str(effort.budget)]
     words += ["--paper-protocol"] if effort.protocol == "paper" and effort.scale != "paper" else []
-    return shlex.join(words)
+    return shlex.join([*words, *assignments({"recipe": effort.recipe})])
 
 
 def _render(result: StudyResult, shown: list[ShownFigure], undrawn: list[str], specs: dict[str, Any]) -> str:

@@ -71,7 +71,8 @@ class Facts(Frozen):
 class Effort(Frozen):
     """How much a study spends: training length, seeds behind each figure, tuning trials for each arm.
 
-    `scale` is 'smoke' (does everything run?), 'quick' (minutes) or 'paper' (the paper's lengths and protocol).
+    `scale` is 'smoke' (does everything run?), 'quick' (minutes) or 'paper' (the paper's lengths and protocol); `recipe`
+    are the fields of the baseline's recipe that were changed, which `Facts.baseline` has already.
     """
 
     scale: ScaleName = "quick"
@@ -79,6 +80,7 @@ class Effort(Frozen):
     seeds: int = Field(default=5, ge=1)
     budget: int = Field(default=6, ge=1)
     protocol: Protocol = "validation"
+    recipe: dict[str, Any] = Field(default_factory=dict)
 
     def times(self, factor: float) -> Duration:
         """Return the training length times `factor`."""
@@ -113,6 +115,7 @@ class StudySettings(Frozen):
             seeds=self.seeds or scale["seeds"],
             budget=self.budget or scale["budget"],
             protocol=self.protocol or scale["protocol"],
+            recipe=self.recipe,
         )
 
 

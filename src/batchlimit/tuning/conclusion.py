@@ -19,6 +19,8 @@ from batchlimit.tuning.notebook import Notebook
 from batchlimit.tuning.statistics import estimate
 
 Regime = Literal["small", "large", "huge", "unknown"]
+# The settings that a finding has fields of its own for.
+_TOLD = {"epochs", "seeds", "budget", "tuner", "techniques", "protocol", "exhaustive"}
 
 
 def conclude(notebook: Notebook) -> LimitFinding:
@@ -54,6 +56,7 @@ def conclude(notebook: Notebook) -> LimitFinding:
         cost=cost(notebook),
         problem=notebook.problem or ("" if notebook.complete else "The search is not finished."),
         environment=notebook.environment,
+        changes=settings.model_dump(mode="json", exclude_defaults=True, exclude=_TOLD),
     )
 
 
