@@ -21,8 +21,8 @@ def max_pooled_convolution(images: Tensor, convolution: nn.Conv2d) -> Tensor:
     """Return the 2x2 max-pooled maps of a convolution: images (n, c, h, w) to (n, maps, h' // 2, w' // 2).
 
     Equal to `F.max_pool2d(convolution(images), 2)` up to rounding, ties included: the gradient goes to the first
-    maximum of a window. The convolution must have stride 1, dilation 1, one group and zero padding. Elsewhere than on a
-    CPU, and where somebody listens to the convolution's own output by hooks, that is what is computed.
+    maximum of a window. The convolution must have stride 1, dilation 1, one group, and padding by a number of zeros.
+    Elsewhere than on a CPU, and where hooks listen to the convolution's own output, the two are what is computed.
     """
     if images.device.type != "cpu" or _listened_to(convolution):
         return F.max_pool2d(convolution(images), 2)
