@@ -75,6 +75,9 @@ def test_a_plan_counts_trials_and_what_is_known(tmp_path: Path) -> None:
         after = studying.plan(study)
         assert (sum(after.trials), after.known) == (16, 16)
         assert set(after.seconds) == {0.0}
+    hurried = SETTINGS.model_copy(update={"max_hours": 1e-9})
+    with Studying("digits", hurried, ledger, jobs=1) as studying:
+        assert studying.plan(study).left_out == (), "what is known takes no time"
 
 
 def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path) -> None:

@@ -198,19 +198,23 @@ class Studying:
         return self._open_runner
 
     def _fitted(self, plan: StudyPlan) -> StudyPlan:
-        """Return the plan without the arms that would end after `max_hours`, counted from the start of this object."""
+        """Return the plan without the arms that would end after `max_hours`, counted from the start of this object.
+
+        An arm of which all trials are known costs nothing and is kept.
+        """
         assert self.settings.max_hours is not None
         left = self.settings.max_hours * 3600 - (time.monotonic() - self._spent)
         ends = itertools.accumulate((seconds or 0.0) / self.worker_count for seconds in plan.seconds)
-        count = sum(1 for _ in itertools.takewhile(lambda end: end <= left, ends))
-        out = tuple(range(count, len(plan.arms)))
+        kept = {place for place, end in enumerate(ends) if end <= left or plan.seconds[place] == 0.0}
+        places = range(len(plan.arms))
+        out = tuple(place for place in places if place not in kept)
         return replace(
             plan,
             question=plan.question.model_copy(update={"left_out": out}),
-            arms=plan.arms[:count],
-            trials=plan.trials[:count],
-            seconds=plan.seconds[:count],
-            left_out=plan.arms[count:],
+            arms=tuple(plan.arms[place] for place in places if place in kept),
+            trials=tuple(plan.trials[place] for place in places if place in kept),
+            seconds=tuple(plan.seconds[place] for place in places if place in kept),
+            left_out=tuple(plan.arms[place] for place in out),
         )
 
     def _measured_speed(self) -> CostModel:
