@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from batchlimit.tuning.runners import Runner
     from batchlimit.workloads.workload import Workload
 
+T = TypeVar("T")
 DOCUMENT = "study"
 
 
@@ -205,16 +206,15 @@ class Studying:
         assert self.settings.max_hours is not None
         left = self.settings.max_hours * 3600 - (time.monotonic() - self._spent)
         ends = itertools.accumulate((seconds or 0.0) / self.worker_count for seconds in plan.seconds)
-        kept = {place for place, end in enumerate(ends) if end <= left or plan.seconds[place] == 0.0}
-        places = range(len(plan.arms))
-        out = tuple(place for place in places if place not in kept)
+        out = tuple(place for place, end in enumerate(ends) if end > left and plan.seconds[place] != 0.0)
+        arms, left_out = _divided(plan.arms, out)
         return replace(
             plan,
             question=plan.question.model_copy(update={"left_out": out}),
-            arms=tuple(plan.arms[place] for place in places if place in kept),
-            trials=tuple(plan.trials[place] for place in places if place in kept),
-            seconds=tuple(plan.seconds[place] for place in places if place in kept),
-            left_out=tuple(plan.arms[place] for place in out),
+            arms=arms,
+            trials=_divided(plan.trials, out)[0],
+            seconds=_divided(plan.seconds, out)[0],
+            left_out=left_out,
         )
 
     def _measured_speed(self) -> CostModel:
@@ -325,10 +325,10 @@ def kept_studies(ledger: Ledger) -> Iterator[StudyResult]:
         yield redraw_study(ledger, name)
 
 
-def _divided(arms: Sequence[Arm], left_out: Collection[int]) -> tuple[tuple[Arm, ...], tuple[Arm, ...]]:
-    """Return the arms that are run, and those at the places `left_out`."""
-    kept = tuple(arm for place, arm in enumerate(arms) if place not in left_out)
-    return kept, tuple(arm for place, arm in enumerate(arms) if place in left_out)
+def _divided(every: Sequence[T], left_out: Collection[int]) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """Return what is at the places of arms that are run, and what is at the places `left_out`."""
+    kept = tuple(one for place, one in enumerate(every) if place not in left_out)
+    return kept, tuple(one for place, one in enumerate(every) if place in left_out)
 
 
 def _seconds_left(model: CostModel, arm: Arm, trials: int, result: ArmResult) -> float:

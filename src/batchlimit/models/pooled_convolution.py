@@ -70,7 +70,15 @@ class _MaximumOfPlaces(torch.autograd.Function):
         return spread
 
 
-class _Choose(torch.autograd.Function):
+class _ByMasks(torch.autograd.Function):
+    """A linear function of its first input, given by two masks, which its transpose takes as well."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+
+class _Choose(_ByMasks):
     """Of four quarters of dimension 1, the one that two masks choose at each place; `_Spread` is its transpose."""
 
     @staticmethod
@@ -80,25 +88,17 @@ class _Choose(torch.autograd.Function):
         return torch.where(from_top > 0, top, bottom)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return _Spread.apply(grad, *ctx.saved_tensors), None, None  # type: ignore[no-untyped-call]
 
 
-class _Spread(torch.autograd.Function):
+class _Spread(_ByMasks):
     """The transpose of `_Choose`: each number to the quarter it was chosen from, 0 to the others."""
 
     @staticmethod
     def forward(chosen: Tensor, from_left: Tensor, from_top: Tensor) -> Tensor:
         halves = _split(chosen.contiguous(), from_top)
         return _split(halves, from_left)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
