@@ -24,10 +24,10 @@ With `--json` one object, each a ratio peer / ours, larger is better (but memory
     full_batch_memory_vs_naive                     peak memory beyond that before  aim <= 0.033
     full_batch_vs_best                             samples per second at 60,000 / at our best batch size   aim >= 0.9
 
-What bounds ours, by torch's profiler: at batch 256 in fp32, 60 % of a step is oneDNN's convolutions, a third of that
-the gradient of the second one's 6 input maps, which fill half a vector; 16 % is the maximum over pooling windows of the
-first layer (see models/pooled_convolution.py), the other pooling 3 %, the matrix products 5 %, the solver and the watch
-2 %. The peer `pil` spends a third of its time on its samples one by one; the rest, its model, bounds that ratio.
+What bounds ours, by torch's profiler: at batch 256 in fp32, 51 % of a step is oneDNN's convolutions; 16 % is the
+maximum over pooling windows of the first layer (see models/pooled_convolution.py), the other pooling 4 %, copies into
+other layouts 6 %, the matrix products 6 %, the solver and the watch 2 %. The peer `pil` spends a third of its time on
+its samples one by one; the rest, its model, bounds that ratio.
 """
 
 from __future__ import annotations

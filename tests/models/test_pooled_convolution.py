@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from batchlimit.models.lenet5 import LeNet5
-from batchlimit.models.pooled_convolution import max_pooled_convolution
+from batchlimit.models.pooled_convolution import max_pooled_convolution, strided, strided_by_phases
 
 
 def layer(maps: int = 6, kernel: int = 5, *, channels: int = 1, padding: int = 2, bias: bool = True) -> nn.Conv2d:
@@ -55,6 +55,33 @@ def test_values_and_gradients_are_those_of_the_two_layers_ties_included(
         torch.autograd.grad(found, wanted, slope), torch.autograd.grad(expected, wanted, slope), strict=True
     ):
         assert torch.equal(one, other)
+
+
+@settings(deadline=None)
+@given(
+    channels=st.integers(1, 3),
+    kernel=st.tuples(st.sampled_from([2, 4, 6]), st.sampled_from([2, 4, 6])),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    height=st.integers(6, 11),
+    width=st.integers(6, 11),
+)
+def test_phases_as_channels_stand_for_the_stride(
+    channels: int, kernel: tuple[int, int], padding: tuple[int, int], height: int, width: int
+) -> None:
+    images, weight, bias = grid(2, channels, height, width), grid(3, channels, *kernel), grid(3)
+    expected = strided(images, weight, bias, padding)
+    assert torch.equal(strided_by_phases(images, weight, bias, padding), expected)
+
+
+@pytest.mark.parametrize("kernel", [2, 5])
+def test_in_bf16_values_and_gradients_are_those_of_the_two_layers(kernel: int) -> None:
+    convolution, images = layer(kernel=kernel).float(), grid(3, 1, 12, 12).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = max_pooled_convolution(images, convolution), plain(images, convolution)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected)
+    slopes = [torch.autograd.grad(maps.sum(), convolution.weight)[0] for maps in (found, expected)]
+    torch.testing.assert_close(*slopes, rtol=0.01, atol=0.05)
 
 
 def test_second_derivatives_are_those_of_the_two_layers() -> None:

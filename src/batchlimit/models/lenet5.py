@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from batchlimit.models import models
 from batchlimit.models.initialization import glorot_uniform
+from batchlimit.models.narrow_convolution import narrow_convolution
 from batchlimit.models.pooled_convolution import max_pooled_convolution
 
 
@@ -39,8 +40,9 @@ class LeNet5(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, classes) of images (n, 1, 28, 28)."""
-        convolution, _, *others = self.features
-        maps = max_pooled_convolution(images, convolution)  # type: ignore[arg-type]
+        first, _, relu, second, *others = self.features
+        maps = max_pooled_convolution(images, first)  # type: ignore[arg-type]
+        maps = narrow_convolution(maps, relu, second)  # type: ignore[arg-type]
         for layer in others:
             maps = layer(maps)
         return self.classifier(maps.flatten(1))  # type: ignore[no-any-return]
