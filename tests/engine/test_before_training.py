@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from pydantic import ValidationError
 from small_training import TEST, TRAIN, VALIDATION, blobs, config, convolutional, dropping, normed, workload
 
 from batchlimit.config import Recipe
-from batchlimit.data.splits import DataSet
+from batchlimit.data.splits import DataSet, TensorSplit
 from batchlimit.engine import Execution, run
-from batchlimit.engine.check import check_names, dataset_size, fingerprint
+from batchlimit.engine.check import check_names, constant_score, dataset_size, fingerprint
 from batchlimit.engine.environment import describe
 from batchlimit.errors import InputError
-from batchlimit.workloads.workload import LOSS, Workload
+from batchlimit.workloads.workload import ACCURACY, LOSS, Metric, Workload
 
 NO_CUDA = not torch.cuda.is_available()
 
@@ -25,6 +26,17 @@ NO_CUDA = not torch.cuda.is_available()
 def test_the_full_batch_is_what_the_protocol_leaves_to_train_on() -> None:
     assert dataset_size(workload(), "paper") == TRAIN
     assert dataset_size(workload(), "validation") == TRAIN - VALIDATION
+
+
+def test_the_same_answer_always_scores_the_share_of_the_most_frequent_test_label() -> None:
+    def of(labels: list[int], metric: Metric = ACCURACY) -> float | None:
+        data = workload().load()
+        test = TensorSplit(torch.zeros(len(labels), 2), torch.tensor(labels))
+        return constant_score(replace(workload(), load=lambda: DataSet(train=data.train, test=test), metric=metric))
+
+    assert of([3, -1, 3, 0, 3, 7, 7, 7]) == 3 / 8
+    assert of([1, 1, 0], metric=LOSS) is None
+    assert of([]) is None
 
 
 def test_a_recipe_that_can_be_is_let_pass_and_costs_no_random_numbers() -> None:

@@ -56,6 +56,21 @@ def test_table_3_agrees_with_itself_and_a_reversed_one_does_not() -> None:
     assert len(agreeing) < len(reversed_) / 2
 
 
+@pytest.mark.parametrize(
+    ("ends", "floor", "agreement"),
+    [(0.0974, 0.1135, "agrees"), (0.2, 0.1135, "differs"), (0.0974, None, "differs")],
+)
+def test_a_training_that_ends_at_a_constant_answer_s_score_has_diverged_as_papers_say_it(
+    ends: float, floor: float | None, agreement: str
+) -> None:
+    study = studies.get("solvers")
+    result = result_of(study, lambda _: around(ends), facts=facts_of("mnist", constant_score=floor))
+    found = study.claims[0].judge(result)
+    assert "diverges" in study.claims[0].text
+    assert found.agreement == agreement
+    assert ("same answer always, which scores 11.35 %" in found.reason) == (agreement == "agrees")
+
+
 def test_numbers_of_table_3_are_compared_on_the_paper_s_workload_alone() -> None:
     found = judged("solvers", as_in_table_3, workload="digits")
     numbers = [judgement for text, judgement in found.items() if "99 %" in text]

@@ -251,7 +251,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         InputError: the data cannot be used, or a recipe field cannot be.
     """
     from batchlimit.durations import Duration
-    from batchlimit.engine.check import dataset_size, parameter_count
+    from batchlimit.engine.check import constant_score, dataset_size, parameter_count
     from batchlimit.optimizers import solvers
 
     protocol = settings.effort(1.0).protocol
@@ -269,6 +269,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         metric_name=workload.metric.name,
         metric_direction=workload.metric.direction,
         metric_percent=workload.metric.percent,
+        constant_score=constant_score(workload),
         dataset_size=size,
         batch_size=workload.batch_size,
         baseline=baseline,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from batchlimit.config import Recipe
+from batchlimit.data.splits import TensorSplit
 from batchlimit.engine import microbatch
 from batchlimit.engine.adascale import check_adascale
 from batchlimit.engine.averaging import check_averaging
@@ -18,7 +19,7 @@ from batchlimit.errors import InputError
 from batchlimit.models.ghost_batch_norm import convert_ghost_batch_norm
 from batchlimit.optimizers.build import build_optimizer
 from batchlimit.schedules.build import build_schedule
-from batchlimit.workloads.workload import Workload
+from batchlimit.workloads.workload import ACCURACY, Workload
 
 
 def dataset_size(workload: Workload, protocol: str) -> int:
@@ -28,6 +29,18 @@ def dataset_size(workload: Workload, protocol: str) -> int:
         InputError: the data cannot be found or read.
     """
     return len(divide(workload.load(), protocol).train)
+
+
+def constant_score(workload: Workload) -> float | None:
+    """Return what always answering the most frequent label of the test split would score.
+
+    None where the metric is no accuracy, or the labels are not to be had without reading every example.
+    """
+    test = workload.load().test
+    if workload.metric != ACCURACY or not isinstance(test, TensorSplit) or test.targets.dim() != 1:
+        return None
+    counts = torch.unique(test.targets, return_counts=True)[1].tolist()
+    return max(counts) / len(test) if counts else None
 
 
 def check_names(workload: Workload, recipe: Recipe, batch_sizes: Sequence[int], execution: Execution) -> None:

@@ -112,7 +112,11 @@ def reaches(where: Labels, value: float, *, direction: Direction | None = None) 
 
 
 def fails(where: Labels) -> Callable[[StudyResult], Judgement]:
-    """Return a judge: no training that `where` selects completes."""
+    """Return a judge: no training that `where` selects completes, or none that does has learnt anything.
+
+    The latter where every one ends no better than a constant answer would (`Facts.constant_score`): a network whose
+    units have all died has a finite loss, and papers say of it that it diverged.
+    """
 
     def judge(result: StudyResult) -> Judgement:
         arms = [r for r in result.select(where) if r.status != "unfinished"]
@@ -121,7 +125,14 @@ def fails(where: Labels) -> Callable[[StudyResult], Judgement]:
         said = "; ".join(f"{words(where)}: {said_of(result, r)}" for r in arms)
         if result.effort.scale == "smoke":
             return too_short(said)
-        return Judgement("differs" if any(r.complete for r in arms) else "agrees", said)
+        scores = [score for r in arms for score in r.by_seed().values()]
+        floor = result.facts.constant_score
+        if not scores:
+            return Judgement("agrees", said)
+        if floor is not None and max(scores) <= floor:
+            constant = _number(result, floor)
+            return Judgement("agrees", said, f"no better than the same answer always, which scores {constant}")
+        return Judgement("differs", said)
 
     return judge
 

@@ -21,6 +21,7 @@ LARGE, HUGE = 8192 / 60_000, 32_768 / 60_000
 class Facts(Frozen):
     """A workload as a study sees it: its baseline, its metric and the number of its training examples.
 
+    `constant_score` is what always answering the most frequent label would score, where the metric is an accuracy.
     `solvers` are the names registered where the study was planned: one that a user added takes part in studies that
     compare all solvers.
     """
@@ -29,6 +30,7 @@ class Facts(Frozen):
     metric_name: str = "accuracy"
     metric_direction: Direction = "up"
     metric_percent: bool = True
+    constant_score: float | None = None
     dataset_size: int
     batch_size: int
     baseline: Recipe
