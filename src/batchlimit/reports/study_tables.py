@@ -15,7 +15,10 @@ from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.study import Study
 from batchlimit.studies.views import PaperValue, TableSpec
 
-JUDGED = "Judged by 95 % bootstrap intervals over seeds, each claim by itself: not corrected for their number."
+JUDGED = (
+    "Judged by 95 % intervals over seeds (bootstrap; of fewer than five, Student's t), each claim by itself: corrected "
+    "neither for their number nor, where a claim is of the best of several arms, for picking it by the same scores."
+)
 EDGE = " †"
 AGREEMENTS: tuple[Agreement, ...] = ("agrees", "differs", "undecided", "not comparable")
 
@@ -178,7 +181,7 @@ def _notes(
     cells = [cell for _, row in rows for cell in row]
     notes = [spec.note] if spec.note else []
     notes.append(
-        f"{quantity.title[:1].upper()}{quantity.title[1:]}: mean over n seeds (95 % bootstrap interval). Bold: the "
+        f"{quantity.title[:1].upper()}{quantity.title[1:]}: mean over n seeds (95 % interval). Bold: the "
         "best mean of its column, by however little."
     )
     if any(cell.arms > 1 for cell in cells):

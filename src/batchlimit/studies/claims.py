@@ -38,7 +38,7 @@ class Claim:
 def better(left: Labels, right: Labels, *, by: float = 0.0) -> Callable[[StudyResult], Judgement]:
     """Return a judge: the arms `left` selects (the best of them) beat the best that `right` selects, by at least `by`.
 
-    Decided by the 95 % bootstrap interval of the difference of means over seeds. An arm whose trainings all diverged
+    Decided by the 95 % interval of the difference of means over seeds. An arm whose trainings all diverged
     loses to any that was measured.
     """
 

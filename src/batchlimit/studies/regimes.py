@@ -90,8 +90,8 @@ def techniques_reach_further(result: StudyResult) -> Judgement:
         return Judgement("agrees", said)
     if large.next_fail is not None and small.value is not None and large.next_fail <= small.value:
         return Judgement("differs", said)
-    if small.value is not None and small.next_fail is None:
-        return Judgement("differs", said, "linear scaling alone was not seen to fail at any batch size")
+    if small.value is not None and small.value >= limit.dataset_size:
+        return Judgement("differs", said, "linear scaling alone holds up to the full batch")
     return Judgement("undecided", said)
 
 

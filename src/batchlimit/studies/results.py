@@ -81,7 +81,7 @@ class ArmResult:
         return {seed: number for seed, number in found.items() if number is not None and math.isfinite(number)}
 
     def estimate(self, value: Value = "metric") -> Estimate:
-        """Return the mean of a value over seeds with its 95 % bootstrap interval."""
+        """Return the mean of a value over seeds with its 95 % interval."""
         return mean_interval(list(self.by_seed(value).values()))
 
 

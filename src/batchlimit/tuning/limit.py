@@ -258,8 +258,8 @@ class LimitSearch:
             return range_space(candidate, middle)
         best = self.notebook.best_recipe(candidate.name, batch_size)
         if best is None:
-            lost = len(self._told.get((batch_size, candidate.name), []))  # all that was tried diverged: go lower
-            return first_window(candidate, middle * candidate.step**-lost, learned=learned is not None)
+            shift = self.notebook.shift_of_lost(candidate.name, batch_size)
+            return first_window(candidate, middle * candidate.step**shift, learned=learned is not None)
         return next_window(candidate, best.lr)
 
     def _by_promise(self, batch_size: int) -> list[Candidate]:

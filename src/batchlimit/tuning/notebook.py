@@ -94,7 +94,9 @@ class Notebook:
         losses = [value for value in map(_loss, records) if value is not None]
         lost = len(records) - len(metrics)
         metric_decision = decision = "fail" if lost else self._decide_metric(metrics, confidence)
-        if name == LINEAR and decision != "fail":
+        if name == LINEAR and len(losses) < len(metrics):
+            decision = "fail"  # a loss that is not finite is above any bar
+        elif name == LINEAR and decision != "fail":
             decision = _both(decision, self._decide_loss(losses, confidence))
         return Measurement(
             name=name,
@@ -140,8 +142,9 @@ class Notebook:
         return factor if mean >= 0 else 2 - factor
 
     def decision(self, batch_size: int) -> Decision | None:
-        """Return whether some recipe passes at `batch_size`, as far as known; linear scaling counts as one."""
-        known = [m.decision for m in (self.linear.get(batch_size), self.best.get(batch_size)) if m is not None]
+        """Return whether some recipe passes at `batch_size`, as far as known; linear scaling, by its metric, is one."""
+        linear, best = self.linear.get(batch_size), self.best.get(batch_size)
+        known = {*([linear.metric_decision] if linear else []), *([best.decision] if best else [])}
         if "pass" in known:
             return "pass"
         if batch_size not in self.best and batch_size not in self._tried:
@@ -195,6 +198,18 @@ class Notebook:
         """Return the recipe of the candidate's best tuning trial at a batch size."""
         record = self._best_record(name, batch_size)
         return record.config.recipe if record else None
+
+    def shift_of_lost(self, name: str, batch_size: int) -> int:
+        """Return how many steps to go up with the LR where no trial completed; below 0, down.
+
+        Down where any diverged. Where all were hopeless and stopped, up if the greatest LR did better than the least.
+        """
+        records = self.tuned.get((batch_size, name), [])
+        by_lr = sorted((r for r in records if r.status == "pruned"), key=lambda record: record.config.recipe.lr)
+        reached = [record.history[-1].selection for record in by_lr if record.history]
+        metrics = [scores.metric for scores in reached if scores is not None and scores.metric is not None]
+        too_slow = len(metrics) == len(records) > 0 and self.better(metrics[-1], metrics[0])
+        return len(records) if too_slow else -len(records)
 
     def best_tuned(self, batch_size: int) -> Candidate | None:
         """Return the candidate with the best selection metric at a batch size, None if every trial failed."""

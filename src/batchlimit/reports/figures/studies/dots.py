@@ -51,7 +51,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         " Of several arms in one place the best is drawn." if any(int(row["arms"] or 0) > 1 for row in rows) else ""
     )
     caption = (
-        f"{spec.caption} Mean over seeds with its 95 % bootstrap interval.{edge_words(*domain, rows)}"
+        f"{spec.caption} Mean over seeds with its 95 % interval.{edge_words(*domain, rows)}"
         f"{aim.caption(y) if aim else ''}{paper}{several}{missing(result.select(spec.only))}"
     ).strip()
     return Figure(stem(spec.name), spec.title, caption, named(rows, spec), panels, min(2, len(facets)), LEAST_WIDTH)

@@ -108,7 +108,7 @@ def _caption(result: StudyResult, spec: FigureSpec, rows: list[Row]) -> str:
         " Of several arms at one place the best is drawn." if any(int(row["arms"] or 0) > 1 for row in rows) else ""
     )
     paper = " Hollow: the paper's." if any(row["paper"] is not None for row in rows) else ""
-    return f"Mean over seeds with its 95 % bootstrap interval.{paper}{several}{missing(result.select(spec.only))}"
+    return f"Mean over seeds with its 95 % interval.{paper}{several}{missing(result.select(spec.only))}"
 
 
 def interval_figure(

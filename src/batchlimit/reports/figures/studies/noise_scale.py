@@ -143,10 +143,10 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     rows = [row for row in against_label(result, spec) if isinstance(row["x"], int | float)]
     if not rows:
         return None
-    how = "Geometric mean over each training, then over seeds with its 95 % bootstrap interval."
+    how = "Geometric mean over each training, then over seeds with its 95 % interval."
     if quantity(spec)[0] == "noise_scale":
         title = "critical batch size (examples)"
-        how = "The noise scale of trainings as a whole, weighed by progress, with its 95 % bootstrap interval."
+        how = "The noise scale of trainings as a whole, weighed by progress, with its 95 % interval."
     caption = f"{spec.caption} {how}{missing(result.select(spec.only))}".strip()
     log = log_axis([float(row["mean"] or 0) for row in rows])
     return interval_figure(result, spec, rows, Measure(f"{title}{', logarithmic' if log else ''}"), caption, log_y=log)
