@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from batchlimit.api.study import Studying, kept_studies, redraw_study, run_study
+from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 from batchlimit.ledger import Ledger
 from batchlimit.studies.facts import StudySettings
 from batchlimit.tuning.driver import Event
+from batchlimit.workloads.digits import digits
 
 FILE = """
 name = "{name}"
@@ -88,6 +91,55 @@ def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path) -> None:
     generous = StudySettings(scale="smoke", max_hours=10)
     with Studying("digits", generous, jobs=1) as studying:
         assert studying.plan(written(tmp_path)).question.left_out == ()
+
+
+def test_a_search_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
+    short = SETTINGS.model_copy(update={"max_hours": 1e-6})
+    events: list[Event] = []
+    result = run_study("regimes", "digits", settings=short, ledger=tmp_path / "l.db", jobs=1, on_event=events.append)
+    assert (result.arms, result.limit, events) == ((), None, [])
+    assert result.left_out
+
+
+def test_the_search_of_a_study_has_the_baseline_of_its_arms(tmp_path: Path) -> None:
+    constant = SETTINGS.model_copy(update={"recipe": {"schedule": "constant", "schedule_options": {}}})
+    with Studying("digits", constant, tmp_path / "l.db", 1) as studying:
+        question = studying._with_search(studying.plan("regimes", timed=False))
+    assert question.search is not None
+    assert question.search.baseline == question.facts.baseline
+    assert question.search.baseline.schedule == "constant"
+
+
+def test_a_length_in_steps_is_that_of_the_baseline_s_batch_size(tmp_path: Path) -> None:
+    steps = SETTINGS.model_copy(update={"epochs": Duration(200, "steps")})
+    with Studying("digits", steps, tmp_path / "l.db", 1) as studying:
+        plan = studying.plan(written(tmp_path), timed=False)
+        size = studying.facts.batch_size
+    assert {str(arm.epochs) for arm in plan.arms} == {f"{200 * size} examples"}
+
+
+def test_a_workload_that_is_an_object_is_planned_for_one_worker(tmp_path: Path) -> None:
+    with Studying(digits(), SETTINGS, tmp_path / "l.db", 2) as studying:
+        assert studying.worker_count == 1
+
+
+def test_a_study_that_is_gone_takes_no_other_with_it(tmp_path: Path) -> None:
+    run_study(written(tmp_path), "digits", settings=SETTINGS, ledger=tmp_path / "l.db", jobs=1)
+    with Ledger.open(tmp_path / "l.db") as ledger:
+        kept = ledger.document("study", "mine@digits")
+        assert kept is not None
+        gone = {**json.loads(kept), "study": "nowhere.py:STUDY", "toml": ""}
+        ledger.put_document("study", "gone@digits", json.dumps(gone))
+        assert [result.study.name for result in kept_studies(ledger)] == ["mine"]
+
+
+def test_a_batch_size_above_the_data_is_found_before_any_training(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE.format(name="mine", solvers='["momentum"]').replace("250", "5000"))
+    events: list[Event] = []
+    with pytest.raises(InputError, match=r"5000"):
+        run_study(str(path), "digits", settings=SETTINGS, ledger=tmp_path / "l.db", jobs=1, on_event=events.append)
+    assert not events
 
 
 def test_a_recipe_field_that_cannot_be_is_bad_input(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_parse_reads_every_unit(text, amount, unit):
     assert Duration.parse(text) == Duration(amount, unit)
 
 
+def test_steps_of_one_batch_size_are_as_many_examples_at_every_other():
+    length = Duration(960, "steps").in_examples(32)
+    assert str(length) == "30720 examples"
+    assert [length.steps(batch_size=size, dataset_size=1024) for size in (32, 64, 1024)] == [960, 480, 30]
+    for kept in (Duration(3, "epochs"), Duration(100, "examples")):
+        assert kept.in_examples(32) is kept
+
+
 @pytest.mark.parametrize(
     "text", ["", "epochs", "30 days", "-1 epochs", "nan", "inf", "1e999 steps", "101%", "3 4 steps", "5e"]
 )

@@ -368,6 +368,31 @@ def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.Monke
 # -- export and import --------------------------------------------------------------------------------------------
 
 
+def test_trials_of_another_workload_of_the_same_name_are_not_imported(path: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "ledger.jsonl"
+    with Ledger.open(path) as ledger:
+        ledger.add(make(1))
+        ledger.put_document("workload", "digits", '{"parameters": 1}')
+        ledger.export_jsonl(exported)
+    with Ledger.open(tmp_path / "other.db") as other:
+        other.put_document("workload", "digits", '{"parameters": 2}')
+        with pytest.raises(InputError, match="another 'digits'"):
+            other.import_jsonl(exported)
+        assert not other.records()
+
+
+def test_a_trial_that_failed_here_is_imported(path: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "ledger.jsonl"
+    with Ledger.open(path) as ledger:
+        ledger.add(make(1).model_copy(update={"reason": "a line\u2028and\u0085another"}))
+        ledger.export_jsonl(exported)
+        records = ledger.records()
+    with Ledger.open(tmp_path / "other.db") as other:
+        other.add(make(1).model_copy(update={"status": "failed"}))
+        assert other.import_jsonl(exported) == 1
+        assert other.records() == records
+
+
 @pytest.mark.parametrize("name", ["ledger.jsonl", "sub/ledger.jsonl.gz"])
 def test_an_export_can_be_read_and_imported(path: Path, tmp_path: Path, name: str) -> None:
     exported = tmp_path / name

@@ -6,13 +6,31 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 
 Scalar = bool | int | float | str
 DurationField = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str, return_type=str)]
+
+
+def _trainable(length: Duration) -> Duration:
+    if length.unit == "fraction" or length.amount <= 0:
+        raise ValueError(f"'{length}' must be a positive number of steps, epochs or examples")
+    return length
+
+
+TrainingLength = Annotated[DurationField, AfterValidator(_trainable)]
 
 
 class Frozen(BaseModel):
@@ -158,7 +176,7 @@ class Recipe(Frozen):
         """Return this recipe with another solver and `changes`.
 
         Everything that belonged to the old solver (its options, layer-wise scaling, LR rule, schedule and warmup) is
-        dropped; regularization, clipping, ghost batch norm and precision are kept.
+        dropped; regularization, noise, averaging, clipping, ghost batch norm and precision are kept.
         """
         kept = self.model_dump(include=_KEPT, exclude_defaults=True)
         return Recipe.model_validate({**kept, "solver": name, "lr": lr, **changes})
@@ -171,7 +189,9 @@ class Recipe(Frozen):
         return float(self.lr * (ratio if self.lr_rule == "linear" else ratio**0.5))
 
 
-_KEPT = {"weight_decay", "label_smoothing", "clip_norm", "ghost_batch_size", "precision"}
+# What takes every rule that scales the LR with the batch size out of a recipe.
+UNSCALED: dict[str, Any] = {"lr_rule": "none", "reference_batch_size": None, "adascale": False}
+_KEPT = {"weight_decay", "label_smoothing", "noise", "averaging", "clip_norm", "ghost_batch_size", "precision"}
 
 
 class StopRule(Frozen):
@@ -192,7 +212,7 @@ class TrialConfig(Frozen):
 
     workload: str
     batch_size: int = Field(gt=0)
-    budget: DurationField
+    budget: TrainingLength
     recipe: Recipe = Recipe()
     seed: int = Field(default=0, ge=0)
     protocol: Literal["validation", "paper"] = "validation"
@@ -208,12 +228,6 @@ class TrialConfig(Frozen):
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             return names
         return tuple(sorted({name for name in names if name}))
-
-    @model_validator(mode="after")
-    def _budget(self) -> TrialConfig:
-        if self.budget.unit == "fraction" or self.budget.amount <= 0:
-            raise ValueError(f"the budget '{self.budget}' must be a positive number of steps, epochs or examples")
-        return self
 
     def total_steps(self, dataset_size: int) -> int:
         """Return the number of weight updates, ceil(epochs * N / B).

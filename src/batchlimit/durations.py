@@ -52,6 +52,10 @@ class Duration:
             return cls(amount / 100, "fraction")
         return cls(amount, _UNITS[unit])
 
+    def in_examples(self, batch_size: int) -> Duration:
+        """Return the same length for every batch size: steps become the examples of steps of `batch_size`."""
+        return Duration(self.amount * batch_size, "examples") if self.unit == "steps" else self
+
     def fractional_steps(self, *, batch_size: int, dataset_size: int, total_steps: int | None = None) -> float:
         """Return the number of weight updates this lasts, not rounded.
 

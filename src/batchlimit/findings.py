@@ -103,6 +103,7 @@ class BaselineFinding(Finding):
     target_metric: float | None = None
     target_loss: float | None = None
     metrics: tuple[float, ...] = ()
+    diverged: int = 0
 
 
 class Cost(Finding):
@@ -137,6 +138,7 @@ class LimitFinding(Finding):
     recipes: tuple[str, ...]
     budget: int
     seeds: tuple[int, int]
+    confidence: float = 0.95
     baseline: BaselineFinding | None = None
     small_up_to: Boundary = Boundary()
     large_up_to: Boundary = Boundary()

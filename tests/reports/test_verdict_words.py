@@ -78,6 +78,13 @@ def test_the_summary_states_what_the_verdict_rests_on() -> None:
     ):
         assert part in text
     assert "monotone" not in "\n".join(summary_lines(loss_finding()))
+    assert "Decided by 95 % confidence intervals" in text
+    sure = digits_finding(confidence=0.99, search="exhaustive")
+    assert sure.baseline is not None
+    lossy = sure.model_copy(update={"baseline": sure.baseline.model_copy(update={"diverged": 3})})
+    assert "99 % confidence intervals" in (other := "\n".join(summary_lines(lossy)))
+    assert "3 did not complete" in other
+    assert "tuned with a whole grid" in other
     assert "test split" in "\n".join(summary_lines(digits_finding(protocol="paper")))
 
 

@@ -9,14 +9,16 @@ from itertools import pairwise
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from synthetic_world import CANDIDATES
 from torch import nn
 
+from batchlimit.api.opening import question_of
 from batchlimit.config import Recipe
 from batchlimit.data.splits import DataSet
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
+from batchlimit.studies.facts import StudySettings
 from batchlimit.tuning.question import (
     FindSettings,
     Question,
@@ -25,6 +27,7 @@ from batchlimit.tuning.question import (
     ladder,
     make_question,
 )
+from batchlimit.tuning.single import TuneSettings
 from batchlimit.workloads.workload import LOSS, Workload
 
 
@@ -101,6 +104,34 @@ def test_settings_change_the_baseline_and_the_budget() -> None:
     assert asked.batch_sizes[0] == 64
     assert asked.budget == Duration(3.0, "epochs")
     assert asked_baseline(WORKLOAD, FindSettings()) == (16, WORKLOAD.baseline)
+
+
+def test_every_batch_size_is_trained_on_as_many_examples() -> None:
+    steps = replace(WORKLOAD, budget="200 steps")
+    own = make_question(steps, FindSettings(), dataset_size=1000, candidates=CANDIDATES)
+    assert str(own.budget) == "3200 examples"
+    asked = question(epochs="50 steps", baseline={"batch_size": 32})
+    assert str(asked.budget) == "1600 examples"
+
+
+@pytest.mark.parametrize("epochs", ["5%", "0", "0 steps"])
+@pytest.mark.parametrize("settings", [FindSettings, TuneSettings, StudySettings])
+def test_a_length_that_trains_nothing_is_refused(settings: type[BaseModel], epochs: str) -> None:
+    with pytest.raises(ValidationError, match="must be a positive number of steps, epochs or examples"):
+        settings.model_validate({"epochs": epochs})
+
+
+@pytest.mark.parametrize("size", ["abc", 16.7, True])
+def test_a_baseline_s_batch_size_is_a_whole_number(size: object) -> None:
+    with pytest.raises(ValidationError, match="no whole number"):
+        FindSettings.model_validate({"baseline": {"batch_size": size}})
+
+
+def test_a_baseline_with_adascale_can_be_asked_about() -> None:
+    baseline = {"adascale": True, "reference_batch_size": 16}
+    asked = question_of(WORKLOAD, FindSettings(baseline=baseline), 1000)
+    assert asked.baseline.adascale
+    assert not any(candidate.recipe.adascale for candidate in asked.candidates)
 
 
 @pytest.mark.parametrize("size", [0, -1, 1000, 5000])

@@ -53,6 +53,26 @@ def test_the_baselines_layer_wise_scaling_stays_with_it() -> None:
         assert candidate.recipe.solver == "momentum" or candidate.recipe.layerwise != layered.layerwise
 
 
+def test_tuned_recipes_bear_the_name_of_the_baseline_s_solver_and_momentum_is_always_tried() -> None:
+    adam: Recipe = BASELINE.with_solver("adamw", 1e-3)
+    found = {candidate.name: candidate.recipe for candidate in techniques.get("paper")(adam)}
+    assert (found["tuned adamw"].solver, found["smoothed tuned adamw"].solver) == ("adamw", "adamw")
+    assert (found["tuned momentum"].solver, found["tuned momentum"].lr) == ("momentum", 0.5)
+    assert [n for n in found if "tuned" in n] == ["tuned adamw", "smoothed tuned adamw", "tuned momentum"]
+
+
+def test_a_smoothed_baseline_is_not_tuned_twice() -> None:
+    names = [candidate.name for candidate in techniques.get("paper")(BASELINE.updated({"label_smoothing": 0.1}))]
+    assert "tuned momentum" in names
+    assert "smoothed tuned momentum" not in names
+
+
+def test_noise_and_averaging_of_the_baseline_go_with_every_recipe() -> None:
+    noisy = BASELINE.updated({"averaging.decay": 0.9, "noise.where": "gradients", "noise.std": 0.1})
+    for candidate in techniques.get("modern")(noisy):
+        assert (candidate.recipe.averaging, candidate.recipe.noise) == (noisy.averaging, noisy.noise)
+
+
 def test_modern_holds_everything_of_the_paper() -> None:
     paper = {candidate.name for candidate in techniques.get("paper")(BASELINE)}
     modern = {candidate.name for candidate in techniques.get("modern")(BASELINE)}

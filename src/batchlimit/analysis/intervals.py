@@ -65,7 +65,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
 def difference_interval(left: Sequence[float], right: Sequence[float], confidence: float = 0.95) -> Estimate:
     """Return mean(left) - mean(right) of independent samples with its interval; `n` is the smaller size.
 
-    By the bootstrap; where either has fewer than five values by Welch's t. There is no interval where either has fewer than two values. For values of the same seeds `paired_test` is sharper.
+    By the bootstrap; where either has fewer than five values by Welch's t. There is no interval where either has fewer
+    than two values. For values of the same seeds `paired_test` is sharper.
 
     Raises:
         InputError: a value that is not finite.

@@ -19,8 +19,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from batchlimit.analysis.law_curves import LAWS, Errors, Law, Solved, mean_curve, redrawn, solve
 from batchlimit.analysis.intervals import expanded
+from batchlimit.analysis.law_curves import LAWS, Errors, Law, Solved, mean_curve, redrawn, solve
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.findings import Estimate, Finding
 
@@ -109,8 +109,8 @@ def diffusion(
     Fitted is the mean curve over seeds (the geometric mean with relative errors). Only updates from `first` to `last`
     count, for every law the same ones. log(1) is 0, so 'log-power' needs `first` above 1; the theory is about a steady
     learning rate, so leave out a warmup by `first`, and a decay to 0, which bends every curve flat, by `last`.
-    Intervals are expanded percentiles over resampled seeds (of two to four seeds still too narrow); for one curve over resampled residuals, which takes neighbouring
-    points for independent, and is too narrow where they are not.
+    Intervals are expanded percentiles over resampled seeds (of two to four seeds still too narrow); for one curve over
+    resampled residuals, which takes neighbouring points for independent, and is too narrow where they are not.
 
     Raises:
         InputError: fewer than five points, a distance that is not positive and finite, or another shape.

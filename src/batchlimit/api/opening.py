@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchlimit.config import UNSCALED
 from batchlimit.errors import InputError
 from batchlimit.findings import LimitFinding
 from batchlimit.ledger import Ledger
@@ -45,7 +46,7 @@ def question_of(workload: Workload, settings: FindSettings, dataset_size: int) -
     tuners.get(settings.tuner)
     known = techniques.get(settings.techniques)
     batch_size, baseline = asked_baseline(workload, settings)
-    plain = {"lr": baseline.peak_lr(batch_size), "lr_rule": "none", "reference_batch_size": None}
+    plain = {**UNSCALED, "lr": baseline.peak_lr(batch_size)}
     candidates = (
         tuple(Candidate(name=name, recipe=recipe) for name, recipe in workload.recipes.items())
         if workload.recipes

@@ -121,6 +121,8 @@ class Studying:
         from batchlimit.tuning.runners import default_jobs
 
         assert self.execution is not None
+        if not isinstance(self.workload, str):
+            return 1  # an object cannot be sent to worker processes
         return self.jobs or default_jobs(self.execution.torch_device().type)
 
     def plan(self, reference: str, *, timed: bool = True) -> StudyPlan:
@@ -146,6 +148,8 @@ class Studying:
         """Run what the ledger lacks of the study `reference`, and return its result."""
         plan = self.plan(reference, timed=False)
         question = self._with_search(plan)
+        if question.search is not None and not self._fits(question.search):
+            question = question.model_copy(update={"search": None})
         self._check(plan.arms)
         name = f"{plan.study.name}@{question.facts.workload}"
         self.kept.put_document(DOCUMENT, name, question.model_dump_json(exclude_defaults=True))
@@ -164,6 +168,7 @@ class Studying:
     def _asked(self, study: Study, reference: str, text: str) -> tuple[StudyQuestion, tuple[Arm, ...]]:
         facts = self.facts
         effort = self.settings.effort(facts.epochs)
+        effort = effort.model_copy(update={"epochs": effort.epochs.in_examples(facts.batch_size)})
         question = StudyQuestion(study=reference, toml=text, facts=facts, effort=effort)
         return question, study.arms(facts, effort)
 
@@ -173,7 +178,9 @@ class Studying:
             return plan.question
         question = plan.question
         wanted = plan.study.search(question.facts, question.effort)
-        settings = FindSettings.model_validate({"baseline": self.settings.recipe, **wanted})
+        # Last, or a field that was set back to its default would be lost.
+        wanted["baseline"] = {**wanted.get("baseline", {}), **self.settings.recipe}
+        settings = FindSettings.model_validate(wanted)
         asked = question_of(self._named, settings, question.facts.dataset_size)
         return question.model_copy(update={"search": asked})
 
@@ -184,11 +191,27 @@ class Studying:
         drive(search.trials(), self.kept, self._runner(), on_event)
         return search.finding()
 
+    def _fits(self, question: Question) -> bool:
+        """Return whether a search ends before `max_hours`, as one does of which the ledger has every trial."""
+        if self.settings.max_hours is None:
+            return True
+        search = LimitSearch(question)
+        trials = search.trials()
+        first = next(trials)
+        trials.close()
+        expected = (len(first.trials) + (first.expected_left or 0)) * self.speed().seconds(first.trials[0])
+        left = self.settings.max_hours * 3600 - (time.monotonic() - self._spent)
+        return expected / self.worker_count <= left or not drawn(self.kept, question).problem
+
     def _check(self, arms: Iterable[Arm]) -> None:
         from batchlimit.engine.check import check_names
 
         assert self.execution is not None
         for arm in {(arm.recipe.canonical(), arm.batch_size): arm for arm in arms}.values():
+            if arm.batch_size > (size := self.facts.dataset_size):
+                raise InputError(
+                    f"batch_size {arm.batch_size} is above the {size} training examples. Valid: 1 to {size}."
+                )
             check_names(self._named, arm.recipe, (arm.batch_size,), self.execution)
 
     def _runner(self) -> Runner:
@@ -257,7 +280,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
     protocol = settings.effort(1.0).protocol
     size = dataset_size(workload, protocol)
     length = Duration.parse(workload.budget)
-    steps = length.fractional_steps(batch_size=workload.batch_size, dataset_size=size)
+    examples = length.in_examples(workload.batch_size).amount
     try:
         baseline = workload.baseline.updated(settings.recipe)
     except ValidationError as error:
@@ -273,7 +296,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         dataset_size=size,
         batch_size=workload.batch_size,
         baseline=baseline,
-        epochs=round(steps * workload.batch_size / size, 6),
+        epochs=length.amount if length.unit == "epochs" else examples / size,
         parameters=parameter_count(workload),
         solvers=tuple(solvers.names()),
     )
@@ -321,9 +344,13 @@ def redraw_study(ledger: Ledger, name: str) -> StudyResult:
 
 
 def kept_studies(ledger: Ledger) -> Iterator[StudyResult]:
-    """Yield every study of a ledger, redrawn, in the order of their names."""
+    """Yield every study of a ledger, redrawn, in the order of their names.
+
+    Left out is a user's own study of which the file is no longer to be found: the others do not depend on it.
+    """
     for name in sorted(ledger.documents(DOCUMENT)):
-        yield redraw_study(ledger, name)
+        with contextlib.suppress(InputError):
+            yield redraw_study(ledger, name)
 
 
 def _divided(every: Sequence[T], left_out: Collection[int]) -> tuple[tuple[T, ...], tuple[T, ...]]:

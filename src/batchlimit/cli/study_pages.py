@@ -23,7 +23,7 @@ def draw_index(ledger: Ledger, folder: Path) -> Path:
     """Write the index of all studies of a ledger, whose pages are there; return its path.
 
     Raises:
-        InputError: a study's definition is no longer to be found, or the folder cannot be written to.
+        InputError: the folder cannot be written to.
     """
     from batchlimit.api import kept_studies
     from batchlimit.reports.index_page import write_index

@@ -149,12 +149,21 @@ class Ledger:
     def import_jsonl(self, path: str | Path) -> int:
         """Add the records and documents of an exported ledger that are missing here; return how many records were.
 
+        A trial that failed here counts as missing.
+
         Raises:
-            InputError: the file is no exported ledger, or this one was opened for reading.
+            InputError: the file is no exported ledger, or of another workload of the same name, or this one was opened
+                for reading.
         """
         self._check_writable()
         records, documents = codec.read_jsonl(Path(path))
-        missing = [record for record in records if record.hash not in self._records]
+        for (kind, name), text in documents.items():
+            if kind == "workload" and self.document(kind, name) not in (None, text):
+                raise InputError(
+                    f"'{path}' was made with another '{name}' ({text}; here {self.document(kind, name)}). "
+                    "Valid: exports of trials of the same workload."
+                )
+        missing = [r for r in records if (known := self.get(r.hash)) is None or known.status == "failed" != r.status]
         for record in missing:
             self.add(record)
         for (kind, name), text in documents.items():

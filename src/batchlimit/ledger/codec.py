@@ -101,8 +101,8 @@ def read_jsonl(path: Path) -> tuple[list[TrialRecord], Documents]:
         data = path.read_bytes()
         if path.name.endswith(".gz"):
             data = gzip.decompress(data)
-        lines = data.decode().splitlines()
-        header = json.loads(lines[0]) if lines else None
+        lines = data.decode().split("\n")  # splitlines() would split inside texts, too
+        header = json.loads(lines[0]) if lines[0] else None
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"Cannot read the exported ledger '{path}': {error}.") from error
     if not isinstance(header, dict) or _HEADER not in header:

@@ -172,11 +172,16 @@ def rests_on(finding: LimitFinding) -> list[str]:
     seeds = f"{low} to {high} seeds" if low != high else counted(low, "seed")
     if finding.problem:
         return [f"Nothing was decided: every limit is measured against the baseline, over {seeds}."]
+    lost = finding.baseline.diverged if finding.baseline is not None else 0
+    trials = f"up to {counted(finding.budget, 'trial')} ({finding.tuner})"
+    if finding.search == "exhaustive":
+        trials = "a whole grid"
     lines = [
-        f"Decided by 95 % confidence intervals over {seeds} for each verdict.",
+        f"Decided by {100 * finding.confidence:g} % confidence intervals over {seeds} for each verdict."
+        + (f" Of the baseline's trainings {lost} did not complete." if lost else ""),
         f"It rests on the '{finding.techniques}' techniques: {counted(len(finding.recipes), 'recipe')} tried "
-        f"({'; '.join(finding.recipes) or 'none'}), each tuned with up to {counted(finding.budget, 'trial')} "
-        f"({finding.tuner}) at each batch size; another recipe or a larger budget may reach further.",
+        f"({'; '.join(finding.recipes) or 'none'}), each tuned with {trials} "
+        "at each batch size; another recipe or a larger budget may reach further.",
     ]
     if finding.search == "adaptive":
         lines.append(

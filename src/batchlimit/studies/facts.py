@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from batchlimit.config import DurationField, Frozen, Recipe
+from batchlimit.config import DurationField, Frozen, Recipe, TrainingLength
 from batchlimit.durations import Duration
 from batchlimit.findings import Direction
 
@@ -101,7 +101,7 @@ class StudySettings(Frozen):
     """
 
     scale: ScaleName = "quick"
-    epochs: DurationField | None = None
+    epochs: TrainingLength | None = None
     seeds: int | None = Field(default=None, ge=1)
     budget: int | None = Field(default=None, ge=1)
     protocol: Protocol | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchlimit.config import LayerWise, Recipe
+from batchlimit.config import UNSCALED, LayerWise, Recipe
 from batchlimit.studies.facts import Effort, Facts
 
 DECAY: dict[str, Any] = {"schedule": "polynomial", "schedule_options": {"power": 1.0}}
@@ -40,10 +40,10 @@ def derived(facts: Facts, solver: str, batch_size: int, **changes: Any) -> Recip
     """
     layerwise = changes.get("layerwise")
     if solver == facts.baseline.solver:
-        base = facts.baseline.updated({"lr_rule": "none", "reference_batch_size": None})
+        base = facts.baseline.updated(UNSCALED)
         lr = facts.baseline.peak_lr(facts.batch_size) * (batch_size / facts.batch_size) ** OWN_POWER
     else:
-        base = facts.baseline.with_solver(solver, 1.0, **({} if solver in UNDECAYED else DECAY))
+        base = facts.baseline.with_solver(solver, 1.0, **({"averaging": None} if solver in UNDECAYED else DECAY))
         at_full, power = AT_FULL.get(solver, (0.1, 0.5))
         lr = at_full * (batch_size / facts.dataset_size) ** power
     if layerwise is not None:

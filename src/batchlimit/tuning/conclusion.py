@@ -47,6 +47,7 @@ def conclude(notebook: Notebook) -> LimitFinding:
         recipes=tuple(candidate.name for candidate in question.candidates),
         budget=settings.budget,
         seeds=(settings.seeds, settings.max_seeds),
+        confidence=settings.confidence,
         baseline=_baseline(notebook),
         small_up_to=small,
         large_up_to=large,
@@ -109,6 +110,7 @@ def _baseline(notebook: Notebook) -> BaselineFinding | None:
         target_metric=notebook.target_metric(),
         target_loss=notebook.target_loss(),
         metrics=tuple(metrics),
+        diverged=notebook.baseline_lost,
     )
 
 

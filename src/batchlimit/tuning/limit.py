@@ -126,6 +126,7 @@ class LimitSearch:
             "lr": question.baseline.peak_lr(reference),
             "lr_rule": "linear",
             "reference_batch_size": reference,
+            "adascale": False,
         }
         recipe: Recipe = question.baseline.updated(changes)
         yield from self._measure(LINEAR, batch_size, recipe, "linear scaling")

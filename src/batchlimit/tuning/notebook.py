@@ -28,6 +28,7 @@ class Notebook:
         self.linear: dict[int, Measurement] = {}
         self.best: dict[int, Measurement] = {}
         self._baseline: list[TrialRecord] = []
+        self.baseline_lost = 0
         self._tried: set[int] = set()
         self.tuned: dict[tuple[int, str], list[TrialRecord]] = {}
         self.purposes: Counter[str] = Counter()
@@ -51,7 +52,7 @@ class Notebook:
     def set_baseline(self, records: Sequence[TrialRecord]) -> None:
         """Take the baseline's records; `problem` is set where they carry no verdict."""
         self._baseline = [record for record in records if _metric(record) is not None]
-        lost = len(records) - len(self._baseline)
+        self.baseline_lost = lost = len(records) - len(self._baseline)
         if lost * 2 > len(records) or len(self._baseline) < 2:
             reason = min((record.reason for record in records if record.reason), default="no reason given")
             self.problem = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from batchlimit.config import DurationField, Frozen, Recipe
+from batchlimit.config import DurationField, Frozen, Recipe, TrainingLength
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.findings import Direction
@@ -40,7 +40,7 @@ class FindSettings(Frozen):
 
     batch_sizes: tuple[int, ...] | None = None
     resolution: float = Field(default=2.0, gt=1)
-    epochs: DurationField | None = None
+    epochs: TrainingLength | None = None
     seeds: int = Field(default=5, ge=2)
     max_seeds: int = Field(default=20, ge=2)
     budget: int = Field(default=8, ge=1)
@@ -59,6 +59,14 @@ class FindSettings(Frozen):
         if self.max_seeds < self.seeds:
             raise ValueError(f"max_seeds ({self.max_seeds}) is below seeds ({self.seeds})")
         return self
+
+    @field_validator("baseline")
+    @classmethod
+    def _whole(cls, given: dict[str, Any]) -> dict[str, Any]:
+        size = given.get("batch_size", 1)
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise ValueError(f"batch_size is {size!r}, no whole number")
+        return given
 
 
 class Question(Frozen):
@@ -117,8 +125,15 @@ def checked_batch_sizes(sizes: tuple[int, ...], baseline: int, dataset_size: int
 def asked_baseline(workload: Workload, settings: FindSettings) -> tuple[int, Recipe]:
     """Return the baseline's batch size and recipe: the workload's, with what the settings change."""
     changes = dict(settings.baseline)
-    batch_size = int(changes.pop("batch_size", workload.batch_size))
+    batch_size: int = changes.pop("batch_size", workload.batch_size)
     return batch_size, workload.baseline.updated(changes)
+
+
+def _length(workload: Workload, settings: FindSettings, batch_size: int) -> Duration:
+    """Return the training length in epochs or examples: every batch size gets as many (Definitions 2.1 and 2.2)."""
+    if settings.epochs is not None:
+        return settings.epochs.in_examples(batch_size)
+    return Duration.parse(workload.budget).in_examples(workload.batch_size)
 
 
 def make_question(
@@ -150,7 +165,7 @@ def make_question(
         dataset_size=dataset_size,
         baseline=baseline,
         baseline_batch_size=batch_size,
-        budget=settings.epochs or Duration.parse(workload.budget),
+        budget=_length(workload, settings, batch_size),
         batch_sizes=sizes,
         candidates=candidates,
         techniques=settings.techniques,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from batchlimit.config import DurationField, Frozen, Recipe, TrialConfig
+from batchlimit.config import DurationField, Frozen, Recipe, TrainingLength, TrialConfig
 from batchlimit.errors import InputError
 from batchlimit.findings import Cost, Direction, Measurement, Proposed, TuneFinding
 from batchlimit.records import TrialRecord
@@ -29,7 +29,7 @@ class TuneSettings(Frozen):
     """
 
     batch_size: int | None = Field(default=None, gt=0)
-    epochs: DurationField | None = None
+    epochs: TrainingLength | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any] = Field(default_factory=dict)
     budget: int = Field(default=16, ge=1)
