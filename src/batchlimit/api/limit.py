@@ -83,10 +83,12 @@ def find_limits(
         InputError: as `find_limit`, or the sets do not differ for this workload.
     """
     from batchlimit.engine import Execution
+    from batchlimit.engine.rehearsal import rehearse
 
     settings = settings or FindSettings()
     execution = execution or Execution()
     named = named_workload(workload)
+    rehearse(named, execution.torch_device())
     asked = [
         _checked_question(named, settings.model_copy(update={"techniques": name}), execution) for name in techniques
     ]

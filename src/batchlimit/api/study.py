@@ -95,6 +95,10 @@ class Studying:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Studying:
+        from batchlimit.engine.rehearsal import rehearse
+
+        assert self.execution is not None
+        rehearse(self._named, self.execution.torch_device())
         self._ledger = self._stack.enter_context(Ledger.open(self.ledger))
         claim_workload(self._ledger, self._named)
         return self

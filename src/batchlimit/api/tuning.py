@@ -37,11 +37,13 @@ def tune(
     from batchlimit.durations import Duration
     from batchlimit.engine import Execution
     from batchlimit.engine.check import check_names, dataset_size
+    from batchlimit.engine.rehearsal import rehearse
     from batchlimit.tuning.single import TuneQuestion, TuneSettings, Tuning, tune_space
 
     settings = settings or TuneSettings()
     execution = execution or Execution()
     named = named_workload(workload)
+    rehearse(named, execution.torch_device())
     recipe = named.baseline.updated(settings.recipe)
     batch_size = settings.batch_size or named.batch_size
     question = TuneQuestion(

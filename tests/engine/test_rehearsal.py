@@ -1,0 +1,81 @@
+"""What a rehearsal finds wrong with a workload before any training, and what it lets pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_training import blobs, normed, workload
+from torch import nn
+
+from batchlimit.api import find_limit, tune
+from batchlimit.data.splits import DataSet, TensorSplit
+from batchlimit.engine.rehearsal import rehearse
+from batchlimit.errors import InputError
+from batchlimit.workloads.resolve import resolve
+from batchlimit.workloads.workload import Metric, Workload
+
+CPU = torch.device("cpu")
+
+
+def fails(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("division\nby zero")
+
+
+def always_the_same() -> Callable[[], nn.Module]:
+    model = workload().make_model()
+    return lambda: model
+
+
+def one_too_few() -> DataSet:
+    data = workload().load()
+    return DataSet(train=TensorSplit(torch.zeros(5, 2), torch.zeros(4)), test=data.test)
+
+
+@pytest.mark.parametrize("name", ["digits", "small", "normed"])
+def test_a_workload_that_works_is_let_pass_and_costs_no_random_numbers(name: str) -> None:
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    rehearse({"digits": lambda: resolve("digits"), "small": workload, "normed": lambda: workload(normed)}[name](), CPU)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"load": fails}, r"failed in its load\(\): ZeroDivisionError: division$"),
+        ({"load": one_too_few}, r"failed in its load\(\): .*5 inputs but 4 targets"),
+        ({"make_model": fails}, r"failed in its make_model\(\): ZeroDivisionError"),
+        ({"make_model": always_the_same()}, r"make_model\(\) of .* returned the same parameters twice"),
+        ({"make_model": lambda: nn.Linear(999, 3)}, r"failed in its model's forward pass: RuntimeError: mat1"),
+        ({"prepare": fails}, r"failed in its prepare\(\): ZeroDivisionError"),
+        ({"loss": fails}, r"failed in its loss: ZeroDivisionError"),
+        ({"loss": lambda outputs, targets: outputs.sum()}, r"failed in its loss: TypeError: .*label_smoothing"),
+        ({"loss": F.cross_entropy}, r"The loss of .* averages over its examples; it must sum"),
+        (
+            {"metric": Metric(total=lambda outputs, targets: outputs.square().mean())},
+            r"The metric of .* averages over its examples",
+        ),
+    ],
+)
+def test_what_does_not_work_is_one_line_that_names_the_part(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        rehearse(replace(workload(), **changes), CPU)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ask", [find_limit, tune])
+def test_it_comes_before_any_search(ask: Callable[[Workload], object]) -> None:
+    with pytest.raises(InputError, match="averages"):
+        ask(replace(workload(), loss=F.cross_entropy))
+
+
+def test_data_of_one_example_is_enough() -> None:
+    one = blobs(1, seed=0) if callable(blobs) else None
+    assert one is not None
+    data = workload().load()
+    rehearse(replace(workload(), load=lambda: DataSet(train=one, test=data.test)), CPU)
