@@ -7,13 +7,14 @@ import math
 import pytest
 from synthetic_world import BASELINE
 
+from batchlimit.api import tune
 from batchlimit.config import TrialConfig
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 from batchlimit.findings import Direction, TuneFinding
 from batchlimit.ledger import Ledger
 from batchlimit.records import Scores, TrialRecord
-from batchlimit.tuning.driver import drive
+from batchlimit.tuning.driver import Event, drive
 from batchlimit.tuning.runners.inline import InlineRunner
 from batchlimit.tuning.search_space import SearchSpace
 from batchlimit.tuning.single import TuneQuestion, TuneSettings, Tuning, default_space, tune_space
@@ -116,3 +117,11 @@ def test_a_space_that_cannot_be_is_bad_input(space: dict[str, object], message: 
 def test_an_unknown_tuner_is_found_at_once() -> None:
     with pytest.raises(InputError, match="Did you mean 'tpe'"):
         Tuning(question("tp"))
+
+
+@pytest.mark.parametrize(("field", "choices"), [("solver", ["momentum", "nosuch"]), ("schedule", ["nosuch"])])
+def test_names_among_the_choices_are_checked_before_any_training(field: str, choices: list[str]) -> None:
+    events: list[Event] = []
+    with pytest.raises(InputError, match=f"Unknown {field} 'nosuch'"):
+        tune("digits", settings=TuneSettings(space={field: choices}), on_event=events.append)
+    assert not events

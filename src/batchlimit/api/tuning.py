@@ -13,6 +13,7 @@ from batchlimit.tuning.driver import drive
 
 if TYPE_CHECKING:
     from batchlimit.engine import Execution
+    from batchlimit.tuning.search_space import SearchSpace
     from batchlimit.tuning.single import TuneSettings
     from batchlimit.workloads.workload import Workload
 
@@ -63,9 +64,23 @@ def tune(
     if batch_size > (size := dataset_size(named, settings.protocol)):
         raise InputError(f"batch_size {batch_size} is larger than the {size} training examples. Valid: 1 to {size}.")
     check_names(named, recipe, (batch_size,), execution)
+    _check_choices(question.space)
     tuning = Tuning(question)
     with Ledger.open(ledger) as opened:
         claim_workload(opened, named)
         with runner_for(workload, named, jobs, execution) as runner:
             drive(tuning.trials(), opened, runner, on_event)
     return tuning.finding()
+
+
+def _check_choices(space: SearchSpace) -> None:
+    """Check the names among the choices of a space: the recipe that is tuned has only one of each."""
+    from batchlimit.optimizers import solvers
+    from batchlimit.schedules import schedules
+
+    for dimension in space.dimensions:
+        for choice in dimension.choices:
+            if dimension.name == "solver":
+                solvers.get(str(choice))
+            elif dimension.name == "schedule":
+                schedules.get(str(choice))
