@@ -94,6 +94,55 @@ def test_arrays_and_own_collate() -> None:
     assert from_dataset(Pairs(9), collate=collate).gather(torch.tensor([8]))[1].tolist() == [-2]
 
 
+class Lengths(Squares):
+    """Texts of different lengths; the longest is the last."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self.reads += 1
+        return torch.ones(1 + index // 500, dtype=torch.long), index % 2
+
+
+def padded(examples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    texts, targets = zip(*examples, strict=True)
+    return torch.nn.utils.rnn.pad_sequence(list(texts), batch_first=True), torch.tensor(targets)
+
+
+def test_a_collate_that_pads_sees_all_examples_at_once() -> None:
+    dataset = Lengths(2500)
+    split = from_dataset(dataset, collate=padded)
+    assert isinstance(split, TensorSplit)
+    assert split.inputs.shape == (2500, 5)
+    assert split.inputs.sum(1).tolist() == [1 + index // 500 for index in range(2500)]
+    assert split.targets.tolist() == [index % 2 for index in range(2500)]
+    assert dataset.reads == 2500
+
+
+def test_examples_of_another_shape_further_on_are_told_of() -> None:
+    class Wider(Squares):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.zeros(2 if index < 1024 else 3), 0
+
+    with pytest.raises(InputError, match=r"Wider differ in shape: \(2,\) and \(3,\)\..* give `collate`") as raised:
+        from_dataset(Wider(1100))
+    assert "\n" not in str(raised.value)
+
+
+class Brightened(Squares):
+    """Augmented in `__getitem__` as the guide says: by a generator of its own, seeded by the index."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        time.sleep(0.0005 * (index % 3))
+        factor = torch.rand((), generator=torch.Generator().manual_seed(index))
+        return factor * torch.ones(2), index
+
+
+def test_augmentation_seeded_by_the_index_is_the_same_whatever_the_threads() -> None:
+    indices = torch.arange(49, -1, -1)
+    one, four = (from_dataset(Brightened(), cache=False, threads=threads).gather(indices) for threads in (1, 4))
+    assert torch.equal(one[0], four[0])
+    assert torch.equal(four[0], from_dataset(Brightened()).gather(indices)[0])
+
+
 class NoLength:
     def __getitem__(self, index: int) -> int:
         return index

@@ -34,7 +34,13 @@ def from_dataset(dataset: MapStyle, *, cache: bool = True, threads: int = 4, col
     With `cache` every example is read once into two tensors, so that random augmentation in the data set would be
     drawn once: give `cache=False` for that, and for data that do not fit in memory. Then each micro-batch is read by
     `threads` threads, which helps where reading releases the interpreter's lock (files, Pillow, numpy). `collate`
-    makes (inputs, targets) of a list of examples, by default as a `DataLoader` does.
+    makes (inputs, targets) of a list of examples, by default as a `DataLoader` does: with `cache` of all examples at
+    once, so that one that pads makes them all as long as the longest, else of those of a micro-batch.
+
+    The threads read in no fixed order, and nothing seeds torch's, numpy's or Python's global generator for them: with
+    `cache=False`, augmentation is the same in every run only if `__getitem__` draws from a generator of its own that
+    is seeded by the index (the same draw in every epoch). Examples that `validation_size` holds out are read through
+    the same data set, augmented like the rest: a training augmentation needs a `DataSet` with its own `validation`.
 
     Raises:
         InputError: the data set is empty or has no length, or its examples are not pairs that collate to tensors.
@@ -50,8 +56,14 @@ def from_dataset(dataset: MapStyle, *, cache: bool = True, threads: int = 4, col
         # One example now, so that data of the wrong form is an error before any training.
         split.gather(torch.tensor([0]))
         return split
+    if split.collate is not default_collate:
+        # What an own collate makes of an example may depend on the others (padding to the longest), so it gets all at
+        # once. At the peak that holds the data twice, as joining chunks does, and a Python object for each example.
+        return TensorSplit(*split.gather(torch.arange(count)))
+    # Stacking does not depend on the others: in chunks, small examples never exist as a million Python objects.
     chunks = [split.gather(torch.arange(start, min(start + _CHUNK, count))) for start in range(0, count, _CHUNK)]
-    return TensorSplit(torch.cat([inputs for inputs, _ in chunks]), torch.cat([targets for _, targets in chunks]))
+    inputs, targets = zip(*chunks, strict=True)
+    return TensorSplit(_joined(inputs, dataset), _joined(targets, dataset))
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,16 @@ class DatasetSplit:
             slices = [indices[start : start + size] for start in range(0, len(indices), size)]
             parts = pool.map(lambda part: [self.dataset[index] for index in part], slices)
             return [example for part in parts for example in part]
+
+
+def _joined(chunks: Sequence[Tensor], dataset: object) -> Tensor:
+    shapes = sorted({tuple(chunk.shape[1:]) for chunk in chunks})
+    if len(shapes) > 1:
+        raise InputError(
+            f"The examples of {_name(dataset)} differ in shape: {shapes[0]} and {shapes[1]}. "
+            "Valid: pairs of tensors, arrays or numbers, each of one shape; else give `collate`."
+        )
+    return torch.cat(list(chunks))
 
 
 def _name(dataset: object) -> str:

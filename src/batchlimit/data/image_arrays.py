@@ -54,7 +54,7 @@ class ImageArrays:
 
     def differing(self, known: Mapping[str, str]) -> list[str]:
         """Return the parts whose content, as uncompressed IDX, has another SHA-256 than `known` gives."""
-        return [part for part, array in self.by_part().items() if content_hash(array) != known[part]]
+        return differing_parts(self.by_part(), known)
 
     def dataset(self, *, validation_size: int) -> DataSet:
         """Return the examples as tensors: images (N, 1, 28, 28) uint8, labels (N,) int64."""
@@ -63,6 +63,11 @@ class ImageArrays:
             test=_split(self.test_images, self.test_labels),
             validation_size=validation_size,
         )
+
+
+def differing_parts(arrays: Mapping[str, idx.Bytes], known: Mapping[str, str]) -> list[str]:
+    """Return those of the parts in `arrays` whose content has another SHA-256 than `known` gives."""
+    return [part for part, array in arrays.items() if content_hash(array) != known[part]]
 
 
 def content_hash(array: idx.Bytes) -> str:

@@ -10,8 +10,20 @@ from pathlib import Path
 
 from batchlimit.data import datasets
 from batchlimit.data.fetching import fetch_files
-from batchlimit.data.image_arrays import PARTS, ImageArrays
-from batchlimit.data.places import Layout, cache_folder, data_folder, places, read_idx_folder, write_idx_folder
+from batchlimit.data.idx import Bytes
+from batchlimit.data.image_arrays import PARTS, ImageArrays, differing_parts
+from batchlimit.data.places import (
+    Layout,
+    MissingPartsError,
+    Place,
+    archive_name,
+    cache_folder,
+    data_folder,
+    idx_file,
+    places,
+    read_archives,
+    write_idx_folder,
+)
 from batchlimit.data.splits import DataSet
 from batchlimit.errors import InputError
 
@@ -69,6 +81,10 @@ class ImageSet:
             try:
                 arrays = place.read(place.path)
                 arrays.check()
+            except MissingPartsError as error:
+                self._refuse_unknown_parts(place, error)
+                faults.append(str(error))
+                continue
             except InputError as error:
                 if place.explicit:
                     raise
@@ -82,7 +98,7 @@ class ImageSet:
             if not differing or unverified_allowed:
                 return (arrays, not differing), faults
             # A folder given for another set of the same file names is no error: this set may be elsewhere.
-            if place.explicit and not self._is_another_set(arrays):
+            if place.explicit and not self._is_another_set(arrays.by_part()):
                 raise InputError(
                     f"{place.path} is well-formed but not the known {self.title} ({', '.join(differing)} differ). "
                     f"Replace it, or set {UNVERIFIED}=1 to use it as it is."
@@ -90,28 +106,52 @@ class ImageSet:
             faults.append(f"{place.path} is not the known {self.title}.")
         return None, faults
 
-    def _is_another_set(self, arrays: ImageArrays) -> bool:
+    def _refuse_unknown_parts(self, place: Place, error: MissingPartsError) -> None:
+        """Raise an error where the user's folder lacks parts and those it has are of no known set.
+
+        Where they are the known ones, the missing ones can be fetched: an interrupted fetch goes on.
+        """
+        differing = differing_parts(error.present, self.content)
+        if place.explicit and differing and not self._is_another_set(error.present):
+            raise InputError(
+                f"{error} What it has is not the known {self.title} either ({', '.join(differing)} differ): "
+                "replace it, or delete it to have it fetched."
+            ) from error
+
+    def _is_another_set(self, parts: Mapping[str, Bytes]) -> bool:
         others = (datasets.get(name) for name in datasets if name != self.name)
-        return any(isinstance(other, ImageSet) and not arrays.differing(other.content) for other in others)
+        return any(isinstance(other, ImageSet) and not differing_parts(parts, other.content) for other in others)
 
     def _fetch(self, faults: list[str]) -> Path:
         root = data_folder() or cache_folder()
         folder = root / self.name
-        names = ", ".join(_archive_name(part) for part in PARTS)
+        names = ", ".join(archive_name(part) for part in PARTS)
         advice = (
             f"Put {names} (gzip or not) into a folder and name it with --data-dir or BATCHLIMIT_DATA, "
             f"or into {folder}; a copy made by torchvision or Keras is found by itself."
         )
         if faults:
             advice = f"Passed over here: {' '.join(faults)} {advice}"
-        files = {_archive_name(part): self.archives[part] for part in PARTS}
+        files = {archive_name(part): self.archives[part] for part in PARTS}
         return fetch_files(self.title, files, self.mirrors, folder, advice=advice)
 
     def _read_fetched(self, folder: Path) -> ImageArrays:
-        arrays = read_idx_folder(folder)
+        """Return the arrays of the archives that were verified, never of files that happen to lie beside them."""
+        arrays = read_archives(folder)
         arrays.check()
+        differing = arrays.differing(self.content)
+        if differing:
+            raise InputError(
+                f"The archives fetched into {folder} are not the known {self.title} ({', '.join(differing)} differ). "
+                "Delete them and fetch them again."
+            )
+        if folder == cache_folder() / self.name and any(_is_hidden(folder, part) for part in PARTS):
+            # In our own cache, a damaged file beside the archives would be passed over at every load: put it right.
+            with contextlib.suppress(OSError):
+                write_idx_folder(folder, arrays)
         return arrays
 
 
-def _archive_name(part: str) -> str:
-    return f"{part}-idx{3 if part.endswith('images') else 1}-ubyte.gz"
+def _is_hidden(folder: Path, part: str) -> bool:
+    """Return whether an uncompressed file of `part` is read before its archive."""
+    return idx_file(folder, part) != folder / archive_name(part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,14 @@ import numpy as np
 from batchlimit.data import idx
 from batchlimit.data.image_arrays import PARTS, ImageArrays
 from batchlimit.errors import InputError
+
+
+class MissingPartsError(InputError):
+    """A folder holds some of the parts only, as after an interrupted fetch; `present` has those that could be read."""
+
+    def __init__(self, message: str, present: Mapping[str, idx.Bytes]) -> None:
+        super().__init__(message)
+        self.present = dict(present)
 
 
 @dataclass(frozen=True)
@@ -73,39 +81,48 @@ def places(name: str, layout: Layout) -> Iterator[Place]:
 
 def idx_file(folder: Path, part: str) -> Path | None:
     """Return the IDX file of `part` in `folder` under any of its usual names, None where there is none."""
-    dimensions = 3 if part.endswith("images") else 1
     for joint in ("-", "."):
         for ending in ("", ".gz"):
-            path = folder / f"{part}{joint}idx{dimensions}-ubyte{ending}"
+            path = folder / f"{part}{joint}idx{_dimensions(part)}-ubyte{ending}"
             if path.is_file():
                 return path
     return None
+
+
+def archive_name(part: str) -> str:
+    """Return the name under which mirrors serve the IDX file of `part`."""
+    return f"{part}-idx{_dimensions(part)}-ubyte.gz"
 
 
 def read_idx_folder(folder: Path) -> ImageArrays:
     """Return the arrays of the four IDX files in `folder`.
 
     Raises:
+        MissingPartsError: files are missing, and those that are there are well-formed.
+        InputError: a file is unreadable or not what its name says.
+    """
+    paths = {part: idx_file(folder, part) for part in PARTS}
+    present = {part: _read_part(path, part) for part, path in paths.items() if path is not None}
+    missing = [archive_name(part).removesuffix(".gz") for part in PARTS if part not in present]
+    if missing:
+        raise MissingPartsError(f"{folder} lacks {', '.join(missing)} (or the same with .gz).", present)
+    return ImageArrays(str(folder), *present.values())
+
+
+def read_archives(folder: Path) -> ImageArrays:
+    """Return the arrays of the four files in `folder` that mirrors serve, whatever lies beside them.
+
+    Raises:
         InputError: a file is missing, unreadable or not what its name says.
     """
-    arrays = []
-    for part in PARTS:
-        path = idx_file(folder, part)
-        if path is None:
-            dimensions = 3 if part.endswith("images") else 1
-            raise InputError(f"{folder} lacks {part}-idx{dimensions}-ubyte (or the same with .gz).")
-        array = idx.read(path)
-        if array.ndim != (3 if part.endswith("images") else 1):
-            raise InputError(f"{path} holds {array.ndim} dimensions, which is wrong for {part}.")
-        arrays.append(array)
-    return ImageArrays(str(folder), *arrays)
+    return ImageArrays(str(folder), *(_read_part(folder / archive_name(part), part) for part in PARTS))
 
 
 def write_idx_folder(folder: Path, arrays: ImageArrays) -> None:
     """Write the arrays as the four IDX files, uncompressed; each appears under its name only when whole."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, array in arrays.by_part().items():
-        name = f"{part}-idx{array.ndim}-ubyte"
+        name = archive_name(part).removesuffix(".gz")
         partial = folder / f".{name}.{os.getpid()}"
         partial.write_bytes(idx.header(array) + array.tobytes())
         os.replace(partial, folder / name)
@@ -142,6 +159,17 @@ def read_parquet_folder(folder: Path) -> ImageArrays:
     return ImageArrays(str(folder), train_images, train_labels, test_images, test_labels)
 
 
+def _dimensions(part: str) -> int:
+    return 3 if part.endswith("images") else 1
+
+
+def _read_part(path: Path, part: str) -> idx.Bytes:
+    array = idx.read(path)
+    if array.ndim != _dimensions(part):
+        raise InputError(f"{path} holds {array.ndim} dimensions, which is wrong for {part}.")
+    return array
+
+
 def _parquet_split(parquet: Any, folder: Path, split: str) -> tuple[idx.Bytes, idx.Bytes]:
     from PIL import Image
 
@@ -157,7 +185,7 @@ def _parquet_split(parquet: Any, folder: Path, split: str) -> tuple[idx.Bytes, i
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: cannot read the {split} split ({error}).") from error
     if not images:
-        raise InputError(f"{folder} lacks {split}-*.parquet.")
+        raise MissingPartsError(f"{folder} lacks {split}-*.parquet.", {})
     return np.stack(images), np.asarray(labels, dtype=np.uint8)
 
 
