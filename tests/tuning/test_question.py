@@ -86,6 +86,12 @@ def test_no_batch_sizes_are_bad_input() -> None:
         question(batch_sizes=())
 
 
+@pytest.mark.parametrize("sizes", [(8,), (16,), (4, 16)])
+def test_batch_sizes_that_are_all_no_larger_than_the_baseline_s_are_bad_input(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"no size above the baseline's 16\. Valid: 17 to 1000, or a smaller"):
+        question(batch_sizes=sizes)
+
+
 def test_a_question_takes_what_it_is_not_told_from_the_workload() -> None:
     asked = question()
     assert (asked.workload, asked.metric_name, asked.metric_direction) == ("toy", "accuracy", "up")

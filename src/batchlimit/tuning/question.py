@@ -111,7 +111,7 @@ def checked_batch_sizes(sizes: tuple[int, ...], baseline: int, dataset_size: int
     """Return the user's batch sizes above the baseline's sorted, with the full batch last.
 
     Raises:
-        InputError: there is none, or a size is below 1 or above the number of training examples.
+        InputError: there is none above the baseline's, or a size is below 1 or above the number of training examples.
     """
     if not sizes:
         raise InputError(f"batch_sizes is empty. Valid: sizes from {baseline + 1} to {dataset_size}.")
@@ -119,6 +119,11 @@ def checked_batch_sizes(sizes: tuple[int, ...], baseline: int, dataset_size: int
         if not 0 < size <= dataset_size:
             valid = f"{baseline + 1} to {dataset_size} (the training examples)"
             raise InputError(f"batch_sizes has {size}. Valid: {valid}.")
+    if max(sizes) <= baseline:
+        raise InputError(
+            f"batch_sizes has no size above the baseline's {baseline}. Valid: {baseline + 1} to {dataset_size}, or a "
+            "smaller baseline.batch_size."
+        )
     return tuple(sorted({size for size in sizes if size > baseline} | {dataset_size}))
 
 
