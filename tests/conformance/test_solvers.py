@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import io
+import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +20,14 @@ from batchlimit.config import LayerWise, Recipe
 from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.build import build_optimizer, option_names
+from batchlimit.optimizers.layerwise import LayerWise as Rescaled
 
 NAMES = solvers.names()
-WRAPS = [None, LayerWise(), LayerWise(lower=0.1, upper=2.0, exclude="nothing")]
+WRAPS = {
+    "bare": None,
+    "layer-wise": LayerWise(),
+    "bounded": LayerWise(lower=0.1, upper=2.0, exclude="nothing"),
+}
 EXAMPLE = Path(__file__).parents[2] / "examples" / "solver_signsgd.py"
 
 
@@ -57,6 +64,23 @@ def make(name: str, net: nn.Module, wrap: LayerWise | None = None, lr: float = 0
     return optimizer
 
 
+AVERAGING = [name for name in NAMES if hasattr(make(name, model()), "eval")]
+"""Solvers that evaluate at other weights than they train, which layer-wise scaling does not go with."""
+
+
+def pairs(*wraps: str) -> Any:
+    """A mark that tries every solver in each of `wraps` that it may be in."""
+    return pytest.mark.parametrize(
+        ("name", "wrap"),
+        [
+            pytest.param(name, WRAPS[wrap], id=f"{name}-{wrap}")
+            for name in NAMES
+            for wrap in wraps
+            if wrap == "bare" or name not in AVERAGING
+        ],
+    )
+
+
 def test_the_built_in_solvers_are_registered() -> None:
     assert {"momentum", "adagrad", "rmsprop", "adam", "adamw", "lars", "lamb"} <= set(NAMES)
 
@@ -74,8 +98,7 @@ def test_it_takes_scalar_keyword_options_with_defaults_only(name: str) -> None:
     assert (inspect.getdoc(factory) or "").startswith("Return ")
 
 
-@pytest.mark.parametrize("wrap", WRAPS, ids=["bare", "layer-wise", "bounded"])
-@pytest.mark.parametrize("name", NAMES)
+@pairs("bare", "layer-wise", "bounded")
 def test_a_step_moves_every_parameter_that_has_a_gradient(name: str, wrap: LayerWise | None) -> None:
     net = model()
     optimizer = make(name, net, wrap)
@@ -87,8 +110,7 @@ def test_a_step_moves_every_parameter_that_has_a_gradient(name: str, wrap: Layer
             assert not torch.equal(parameter, before[key]), key
 
 
-@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
-@pytest.mark.parametrize("name", NAMES)
+@pairs("bare", "layer-wise")
 def test_it_reduces_a_quadratic(name: str, wrap: LayerWise | None) -> None:
     """The mean over the last steps is below the first loss; the LR is the best of three, as solvers differ in scale."""
     gains = []
@@ -107,8 +129,7 @@ def test_it_reduces_a_quadratic(name: str, wrap: LayerWise | None) -> None:
     assert min(gains) < 0.9
 
 
-@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
-@pytest.mark.parametrize("name", NAMES)
+@pairs("bare", "layer-wise")
 def test_a_saved_state_goes_on_bit_for_bit(name: str, wrap: LayerWise | None) -> None:
     net = model()
     optimizer = make(name, net, wrap)
@@ -127,8 +148,59 @@ def test_a_saved_state_goes_on_bit_for_bit(name: str, wrap: LayerWise | None) ->
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
-@pytest.mark.parametrize("name", NAMES)
+def unpickled(original: Any) -> Any:
+    return pickle.loads(pickle.dumps(original))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, unpickled])
+@pairs("bare", "layer-wise")
+def test_a_copy_of_model_and_solver_trains_on_bit_for_bit(
+    name: str, wrap: LayerWise | None, copied: Callable[[Any], Any]
+) -> None:
+    net = model()
+    optimizer = make(name, net, wrap)
+    train(net, optimizer, 3)
+    twin, follower = copied((net, optimizer))
+    assert train(twin, follower, 3) == train(net, optimizer, 3)
+    for ours, theirs in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, unpickled])
+@pairs("bare", "layer-wise")
+def test_a_copy_of_a_solver_alone_takes_the_same_step(
+    name: str, wrap: LayerWise | None, copied: Callable[[Any], Any]
+) -> None:
+    net = model()
+    optimizer = make(name, net, wrap)
+    train(net, optimizer, 2)
+    optimizer.zero_grad()
+    inputs, targets = next(batches(1))
+    (net(inputs) - targets).square().mean().backward()
+    follower = copied(optimizer)
+    mine, its = ([p for group in solver.param_groups for p in group["params"]] for solver in (optimizer, follower))
+    for parameter, own in zip(its, mine, strict=True):
+        assert parameter is not own
+        parameter.grad = own.grad.clone()  # torch's copies of parameters have none
+    optimizer.step()
+    follower.step()
+    for parameter, own in zip(its, mine, strict=True):
+        assert torch.equal(parameter, own)
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_one_that_evaluates_at_other_weights_is_not_rescaled(name: str) -> None:
+    with pytest.raises(InputError, match=rf"'{name}' evaluates at other weights .*Valid: no recipe\.layerwise"):
+        make(name, model(), LayerWise())
+
+
+def test_schedule_free_is_such_a_solver() -> None:
+    assert "schedule-free" in AVERAGING
+    with pytest.raises(InputError, match="'ScheduleFree' evaluates at other weights"):
+        Rescaled(make("schedule-free", model()))
+
+
+@pairs("bare", "layer-wise")
 def test_torch_s_schedulers_set_its_learning_rate(name: str, wrap: LayerWise | None) -> None:
     net = model()
     optimizer = make(name, net, wrap, lr=0.5)
@@ -144,8 +216,7 @@ def test_torch_s_schedulers_set_its_learning_rate(name: str, wrap: LayerWise | N
     assert not torch.equal(net[4].weight, start[4])
 
 
-@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
-@pytest.mark.parametrize("name", NAMES)
+@pairs("bare", "layer-wise")
 def test_parameters_without_a_gradient_stay(name: str, wrap: LayerWise | None) -> None:
     net = model()
     optimizer = make(name, net, wrap)
@@ -159,8 +230,7 @@ def test_parameters_without_a_gradient_stay(name: str, wrap: LayerWise | None) -
     optimizer.step()  # none at all
 
 
-@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
-@pytest.mark.parametrize("name", NAMES)
+@pairs("bare", "layer-wise")
 def test_gradients_of_zero_do_no_harm(name: str, wrap: LayerWise | None) -> None:
     net = model()
     optimizer = make(name, net, wrap)
@@ -171,8 +241,7 @@ def test_gradients_of_zero_do_no_harm(name: str, wrap: LayerWise | None) -> None
     assert all(torch.isfinite(parameter).all() for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("wrap", WRAPS[:2], ids=["bare", "layer-wise"])
-@pytest.mark.parametrize("name", NAMES)
+@pairs("bare", "layer-wise")
 def test_weights_of_zero_leave_zero(name: str, wrap: LayerWise | None) -> None:
     """A trust ratio of 0 would hold a zero tensor at zero for ever."""
     net = nn.Linear(4, 4, bias=False)
@@ -188,7 +257,7 @@ def test_weights_of_zero_leave_zero(name: str, wrap: LayerWise | None) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_closure_s_loss_comes_back(name: str) -> None:
     net = model()
-    optimizer = make(name, net, LayerWise())
+    optimizer = make(name, net, None if name in AVERAGING else LayerWise())
     inputs, targets = next(batches(1))
 
     def closure() -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from small_training import CPU, TRAIN, config, convolutional, distance, normed, perceptron, prepared, weights, workload
 from torch import Tensor
 
-from batchlimit.config import Averaging, LayerWise, Recipe
+from batchlimit.config import Averaging, Recipe
 from batchlimit.engine import Execution, run
 from batchlimit.engine.check import check_names
 from batchlimit.engine.stopping import FiniteWatch
@@ -123,22 +123,25 @@ def test_an_average_over_the_tail_of_a_noisy_training_is_better_than_its_end() -
     assert losses["tail"] < 0.9 * losses["end"]
 
 
-def test_a_start_beyond_the_end_evaluates_the_last_weights() -> None:
-    late, plain = (
-        run(config(recipe), workload=workload(), execution=ON_CPU)
-        for recipe in (averaged(start="100 epochs"), Recipe(lr=0.3))
-    )
-    assert late.history == plain.history
+@pytest.mark.parametrize("start", ["100%", "2 epochs", "8 steps", "100 epochs"])
+def test_a_start_at_the_end_or_past_it_is_refused(start: str) -> None:
+    with pytest.raises(InputError, match=f"averaging.start is {start}, but training ends after 8 step.*Valid: "):
+        run(config(averaged(start=start)), workload=workload(), execution=ON_CPU)
+
+
+def test_a_start_within_the_last_step_evaluates_the_last_weights() -> None:
+    for start, trial in (("7 steps", config()), ("50%", config(batch_size=TRAIN, budget="1 epoch"))):
+        late = run(trial.updated({"recipe": averaged(start=start).model_dump()}), workload=workload(), execution=ON_CPU)
+        plain = run(trial.updated({"recipe.lr": 0.3}), workload=workload(), execution=ON_CPU)
+        assert late.history == plain.history
 
 
 def test_a_recipe_without_averaging_keeps_no_copy() -> None:
     assert prepared(config(), workload()).average is None
 
 
-@pytest.mark.parametrize("layerwise", [None, LayerWise(upper=10.0)], ids=["bare", "layer-wise"])
-def test_schedule_free_is_refused_since_it_averages_itself(layerwise: LayerWise | None) -> None:
+def test_schedule_free_is_refused_since_it_averages_itself() -> None:
     recipe = averaged().updated({"solver": "schedule-free"})
-    recipe = recipe.model_copy(update={"layerwise": layerwise})
     for refused in (
         lambda: check_names(workload(perceptron), recipe, (10,), Execution(device="cpu")),
         lambda: run(config(recipe), workload=workload(), execution=ON_CPU),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -24,16 +26,26 @@ from small_training import (
 from torch import Tensor, nn
 
 from batchlimit.config import Recipe
-from batchlimit.engine.step import arithmetic, out_of_memory
+from batchlimit.engine import Execution, run
+from batchlimit.engine import trial as trial_module
+from batchlimit.engine.step import arithmetic, full_fp32, out_of_memory
 from batchlimit.engine.trial import limit_gradient, train
 
 CPU = torch.device("cpu")
 BATCH = 50
+
+
+def plainly_dropping() -> nn.Module:
+    layers = [nn.Linear(6, 32), nn.ReLU(), nn.Dropout(0.4), nn.Linear(32, 32), nn.Dropout(0.2, inplace=True)]
+    return nn.Sequential(nn.Dropout(0.1), *layers, nn.Linear(32, 4))
+
+
 PLAIN = Recipe(lr=0.1, label_smoothing=0.1)
 GHOST = PLAIN.updated({"ghost_batch_size": 10})
 CASES = [
     pytest.param(perceptron, PLAIN, (1, 7, 16, 49, 50, 64), id="plain"),
     pytest.param(dropping, PLAIN, (1, 7, 16, 50), id="keyed dropout"),
+    pytest.param(plainly_dropping, PLAIN, (1, 7, 16, 50), id="torch's dropout"),
     pytest.param(normed, GHOST, (10, 20, 30, 50), id="ghost batch norm"),
     pytest.param(convolutional, GHOST, (10, 20, 30, 50), id="convolutions and ghost batch norm"),
 ]
@@ -190,3 +202,50 @@ def test_torchs_own_words_for_memory_running_out_are_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**58, dtype=torch.uint8)
     assert out_of_memory(caught.value)
+
+
+@pytest.fixture
+def cudnn() -> Iterator[Any]:
+    """cuDNN's switches, which can be read and set without a device; as they were after the test."""
+    backends: Any = torch.backends
+    operators = (backends.cudnn.conv, backends.cudnn.rnn)
+    before = [operator.fp32_precision for operator in operators]
+    yield backends.cudnn
+    for operator, precision in zip(operators, before, strict=True):
+        operator.fp32_precision = precision
+
+
+def test_fp32_is_not_tf32_on_an_accelerator(cudnn: Any) -> None:
+    cudnn.allow_tf32 = True
+    with full_fp32(CPU):
+        assert cudnn.allow_tf32
+    with full_fp32(torch.device("cuda")):
+        assert not cudnn.allow_tf32
+    assert cudnn.allow_tf32
+
+
+def test_torch_s_newer_names_for_tf32_are_put_back_too(cudnn: Any) -> None:
+    cudnn.rnn.fp32_precision = "ieee"  # from here on torch refuses to say what `allow_tf32` is
+    with full_fp32(torch.device("cuda")):
+        assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("ieee", "ieee")
+    assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("tf32", "ieee")
+
+
+def test_a_trial_runs_in_it_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[object] = []
+
+    @contextmanager
+    def noting(device: torch.device) -> Iterator[None]:
+        order.append(device)
+        yield
+        order.append("end")
+
+    monkeypatch.setattr(trial_module, "full_fp32", noting)
+    run(
+        config(budget="1 step"),
+        workload=workload(prepare=lambda inputs: order.append("pass") or inputs),
+        execution=Execution(device="cpu", microbatch_size=30),
+    )
+    assert order[0] == CPU
+    assert order[-1] == "end"
+    assert order.count("pass") > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -95,6 +96,23 @@ def test_the_smallest_size_near_the_fastest_is_kept(monkeypatch: pytest.MonkeyPa
     assert pick(workload(name="far")) == 32
 
 
+def test_the_device_has_finished_the_pass_that_does_not_count_before_the_clock_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    def tick() -> float:
+        order.append("clock")
+        return float(len(order))
+
+    monkeypatch.setattr(microbatch, "_finish", lambda device: order.append("wait"))
+    monkeypatch.setattr(microbatch.time, "perf_counter", tick)
+    training = prepared(config(), workload(prepare=lambda inputs: order.append("pass") or inputs), 8)
+    order.clear()
+    microbatch._seconds_an_example(training.accumulate, torch.arange(8))
+    assert order == ["pass", "wait", "clock", "pass", "wait", "clock"]
+
+
 def test_what_disturbs_one_round_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = {8: iter((9.0, 1.0, 9.0)), 16: iter((2.0, 9.0, 2.0)), 32: iter((3.0, 3.0, 3.0))}
     monkeypatch.setattr(microbatch, "_seconds_an_example", lambda _, indices: next(costs[len(indices)]))
@@ -175,6 +193,19 @@ def test_the_cache_is_replaced_at_once_or_not_at_all(own_cache: Path, monkeypatc
     assert steps == [(True, before)]  # the new file is whole before the old one goes
     assert own_cache.read_text() == before
     assert [path.name for path in own_cache.parent.iterdir()] == [own_cache.name]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+def test_a_model_that_cannot_be_copied_is_measured_too() -> None:
+    """torch's older weight norm leaves a tensor with a graph in the module, which `copy.deepcopy` refuses."""
+
+    def model() -> nn.Module:
+        return nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 16)), nn.ReLU(), nn.Linear(16, 4))
+
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(model())
+    training = prepared(config(batch_size=TRAIN), workload(model, name="weight norm"), None)
+    assert training.accumulate.microbatch_size in (8, 16, 32)
 
 
 def test_candidates_that_do_not_fit_in_memory_are_left_out() -> None:

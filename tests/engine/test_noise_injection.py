@@ -159,6 +159,8 @@ def test_noise_on_labels_of_every_pixel_and_on_real_targets() -> None:
     assert disturb(real, real).std().item() == pytest.approx(0.1, rel=0.2)
     with pytest.raises(InputError, match=r"Noise on labels of shape \(5,\) for outputs of shape \(5,\)"):
         disturb(torch.zeros(5), torch.zeros(5, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"Noise on labels of shape \(5, 7\) for outputs of shape \(5, 7, 3\)"):
+        disturb(torch.zeros(5, 7, 3), torch.zeros(5, 7, dtype=torch.int64))
 
 
 def test_a_regression_can_have_noise_on_its_targets() -> None:

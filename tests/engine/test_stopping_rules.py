@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from small_training import config, workload
+from small_training import TRAIN, config, workload
 from torch import Tensor
 
 from batchlimit.config import Recipe, StopRule
 from batchlimit.engine import Execution, run
+from batchlimit.engine import trial as trial_module
 from batchlimit.engine.stopping import FiniteWatch, hopeless
 from batchlimit.records import Scores
 from batchlimit.workloads.workload import LOSS
@@ -82,6 +83,20 @@ def test_a_hopeless_trial_is_pruned_without_final_scores() -> None:
     assert [point.step for point in record.history] == [4, 8, 12, 16]
     assert "at step 16 of 32, the bar 0.99" in record.reason
     assert record.selection is record.test is None
+
+
+@pytest.mark.parametrize("stop", [None, StopRule(fraction=0.2, metric=0.99)], ids=["no rule", "rule"])
+def test_an_epoch_s_end_is_not_scored_before_its_step_is_judged(
+    stop: StopRule | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch that judges late says what one that judges at once says, and keeps the same history."""
+    trial = config(Recipe(lr=1e38), batch_size=TRAIN, budget="8 epochs", stop=stop)
+    now = run(trial, workload=workload(), execution=ON_CPU)
+    monkeypatch.setattr(trial_module, "FiniteWatch", lambda device: FiniteWatch(ACCELERATOR))
+    late = run(trial, workload=workload(), execution=ON_CPU)
+    assert (late.status, late.reason) == (now.status, now.reason)
+    assert now.status == "diverged"
+    assert late.history == now.history
 
 
 def test_the_rule_knows_a_metric_that_goes_down() -> None:

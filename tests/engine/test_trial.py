@@ -24,7 +24,9 @@ from small_training import (
 from torch import Tensor, nn
 
 from batchlimit.config import LayerWise, Recipe
+from batchlimit.data.splits import DataSet
 from batchlimit.engine import Execution, run
+from batchlimit.engine.check import check_names
 from batchlimit.engine.evaluate import evaluate
 from batchlimit.engine.stopping import FiniteWatch
 from batchlimit.engine.trial import (
@@ -38,6 +40,7 @@ from batchlimit.engine.trial import (
     train,
     with_mode,
 )
+from batchlimit.errors import InputError
 from batchlimit.records import HistoryPoint, TrialRecord
 from batchlimit.workloads.workload import LOSS, Workload, squared_error
 
@@ -65,8 +68,8 @@ def test_auto_is_one_record_too_once_its_choice_is_remembered() -> None:
 
 
 def test_plain_dropout_repeats_too() -> None:
-    """torch's own dropout draws from the global generator, which is the trial's while it runs."""
-    work = workload(lambda: nn.Sequential(nn.Linear(6, 32), nn.Dropout(0.5), nn.Linear(32, 4)))
+    """What draws from the global generator finds there the trial's while it runs."""
+    work = workload(lambda: nn.Sequential(nn.Linear(6, 32), nn.AlphaDropout(0.5), nn.Linear(32, 4)))
     torch.manual_seed(1)
     first = run(config(), workload=work, execution=ON_CPU)
     torch.manual_seed(2)
@@ -207,9 +210,8 @@ def test_a_regression_trains_and_is_judged_by_its_loss() -> None:
     assert record.test.metric < 0.05
 
 
-@pytest.mark.parametrize("layerwise", [None, LayerWise(upper=10.0)], ids=["bare", "layer-wise"])
-def test_schedule_free_is_evaluated_at_its_average_and_trained_at_its_iterate(layerwise: LayerWise | None) -> None:
-    recipe = Recipe(solver="schedule-free", lr=0.05, layerwise=layerwise)
+def test_schedule_free_is_evaluated_at_its_average_and_trained_at_its_iterate() -> None:
+    recipe = Recipe(solver="schedule-free", lr=0.05)
     training = prepared(config(recipe, budget="3 epochs", protocol="validation"), workload())
     train(training)
     iterate = weights(training)
@@ -220,6 +222,35 @@ def test_schedule_free_is_evaluated_at_its_average_and_trained_at_its_iterate(la
     assert test == scores(training, training.examples.test)
     with_mode(training.optimizer, train_mode=True)
     torch.testing.assert_close(weights(training), iterate)
+
+
+def test_schedule_free_is_not_rescaled_since_its_average_would_not_be() -> None:
+    recipe = Recipe(solver="schedule-free", lr=0.05, layerwise=LayerWise(upper=10.0))
+    for refused in (
+        lambda: check_names(workload(), recipe, (10,), ON_CPU),
+        lambda: run(config(recipe), workload=workload(), execution=ON_CPU),
+    ):
+        with pytest.raises(
+            InputError, match=r"'schedule-free' evaluates at other weights .*Valid: no recipe.layerwise"
+        ):
+            refused()
+
+
+def test_the_watched_training_examples_are_of_all_classes_where_the_data_lie_class_by_class() -> None:
+    def load() -> DataSet:
+        data = workload().load()
+        return DataSet(data.train.subset(data.train.targets.argsort(stable=True)), data.test)
+
+    seen = []
+    for seed in (0, 1):
+        training = prepared(config(seed=seed, watch=("train", "test")), workload(load=load))
+        found = training.watched["train"]
+        inputs, targets = found.gather(torch.arange(len(found)))
+        assert len(found) == TEST
+        assert len(targets.unique()) == 4
+        assert torch.equal(targets, targets.sort().values)  # in the data's own order
+        seen.append(inputs)
+    assert torch.equal(seen[0], seen[1])
 
 
 def test_a_history_point_puts_schedule_free_back_into_training() -> None:

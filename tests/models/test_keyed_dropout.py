@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from batchlimit.models import randomness
-from batchlimit.models.keyed_dropout import KeyedDropout
+from batchlimit.models.keyed_dropout import ConvertedDropout, KeyedDropout, convert_dropout
 
 SEED = 11
 
@@ -121,3 +121,46 @@ def test_places_nest_and_end() -> None:
 def test_half_precision_keeps_its_type() -> None:
     with randomness.at(seed=1, step=0, start=0, stop=4):
         assert KeyedDropout(0.5)(torch.ones(4, 3, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("p", [0.3, 1.0])
+def test_in_place_it_changes_its_input(p: float) -> None:
+    layer, inputs = KeyedDropout(p, inplace=True), torch.ones(4, 3)
+    assert torch.equal(layer.eval()(inputs), torch.ones(4, 3))
+    with randomness.at(seed=1, step=0, start=0, stop=4):
+        expected = KeyedDropout(p)(inputs)
+    with randomness.at(seed=1, step=0, start=0, stop=4):
+        assert layer.train()(inputs) is inputs
+    assert torch.equal(inputs, expected)
+
+
+def test_a_model_s_own_plain_dropout_becomes_keyed_and_no_other() -> None:
+    class Own(nn.Dropout):
+        pass
+
+    shared, calls = nn.Dropout(0.4, inplace=True), []
+    shared.register_forward_hook(lambda *call: calls.append(1))
+    model = nn.Sequential(shared, nn.Sequential(shared, nn.Dropout2d()), Own(), nn.AlphaDropout(), KeyedDropout())
+    assert convert_dropout(model) is model
+    assert [type(module) for module in model.modules() if not isinstance(module, nn.Sequential)] == [
+        ConvertedDropout,
+        nn.Dropout2d,
+        Own,
+        nn.AlphaDropout,
+        KeyedDropout,
+    ]
+    assert model[0] is model[1][0] is shared
+    assert (shared.p, shared.inplace) == (0.4, True)
+    with randomness.at(seed=SEED, step=5, start=0, stop=64):
+        assert torch.equal(shared(torch.ones(64, 16)), mask(0, 64))
+    assert calls == [1]
+    assert isinstance(convert_dropout(nn.Dropout(0.5)), KeyedDropout)
+
+
+def test_a_converted_one_takes_rows_that_are_not_the_examples_as_torch_does() -> None:
+    layer, inputs = convert_dropout(nn.Dropout(0.3)), torch.ones(5, 4, 10)  # time steps first
+    with randomness.at(seed=1, step=0, start=0, stop=4):
+        torch.manual_seed(3)
+        found = layer(inputs)
+    torch.manual_seed(3)
+    assert torch.equal(found, nn.Dropout(0.3)(inputs))

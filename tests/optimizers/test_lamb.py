@@ -113,6 +113,19 @@ def test_a_small_gradient_is_raised_only_by_prenormalization(clip: str, expected
     assert float(optimizer.state[parameter]["exp_avg"].norm()) == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_loaded_state_clips_as_the_saved_one_and_an_older_one_leaves_clipping_alone() -> None:
+    saved = LAMB([torch.nn.Parameter(torch.ones(2, 2))], eps=0.5, clip_norm=1.0, clip="always").state_dict()
+    optimizer = LAMB([torch.nn.Parameter(torch.ones(2, 2))])
+    optimizer.load_state_dict(saved)
+    assert (optimizer.param_groups[0]["eps"], optimizer.clip_norm, optimizer.clip) == (0.5, 1.0, "always")
+    older = {**saved, "param_groups": [{**saved["param_groups"][0]}]}
+    for name in ("clip_norm", "clip"):
+        del older["param_groups"][0][name]
+    optimizer = LAMB([torch.nn.Parameter(torch.ones(2, 2))], clip_norm=2.0)
+    optimizer.load_state_dict(older)
+    assert (optimizer.param_groups[0]["eps"], optimizer.clip_norm, optimizer.clip) == (0.5, 2.0, "above")
+
+
 def test_all_gradients_zero_moves_nothing_but_by_weight_decay() -> None:
     parameter = torch.nn.Parameter(torch.ones(4, 4))
     parameter.grad = torch.zeros(4, 4)

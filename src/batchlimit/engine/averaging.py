@@ -16,13 +16,21 @@ def average_of(
     """Return the average of `model`'s weights that the recipe asks for, None where it asks for none.
 
     Raises:
-        InputError: the solver averages by itself, or the half-life is too short for a number.
+        InputError: the solver averages by itself, the half-life is too short for a number, or training ends before the
+            average starts.
     """
     check_averaging(config.recipe, optimizer)
     averaging = config.recipe.averaging
     if averaging is None:
         return None
     decay, batch_size = averaging.decay, config.batch_size
+    # Before rounding up: half of a training of one step is within it.
+    begin = averaging.start.fractional_steps(batch_size=batch_size, dataset_size=dataset_size, total_steps=total_steps)
+    if begin >= total_steps:
+        raise InputError(
+            f"recipe.averaging.start is {averaging.start}, but training ends after {total_steps} step(s), so nothing "
+            "would be averaged. Valid: an earlier start, '50%' say."
+        )
     if averaging.half_life is not None:
         decay = decay_of_half_life(
             averaging.half_life.fractional_steps(

@@ -14,9 +14,9 @@ from batchlimit.engine.adascale import check_adascale
 from batchlimit.engine.averaging import check_averaging
 from batchlimit.engine.examples import divide
 from batchlimit.engine.execution import Execution
+from batchlimit.engine.model import model_of
 from batchlimit.engine.noise import check_noise
 from batchlimit.errors import InputError
-from batchlimit.models.ghost_batch_norm import convert_ghost_batch_norm
 from batchlimit.optimizers.build import build_optimizer
 from batchlimit.schedules.build import build_schedule
 from batchlimit.workloads.workload import ACCURACY, Workload
@@ -51,9 +51,7 @@ def check_names(workload: Workload, recipe: Recipe, batch_sizes: Sequence[int], 
     """
     execution.torch_device()
     with torch.random.fork_rng(devices=[]):
-        model = workload.make_model()
-    if recipe.ghost_batch_size is not None:
-        model = convert_ghost_batch_norm(model, recipe.ghost_batch_size)
+        model = model_of(workload, recipe)
     optimizer = build_optimizer(recipe.updated({"lr_rule": "none"}), model.named_parameters())
     build_schedule(recipe, total_steps=10, warmup_steps=1.0)
     check_noise(recipe, model)

@@ -7,7 +7,6 @@ fastest.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -23,6 +22,7 @@ import batchlimit
 from batchlimit.config import Recipe
 from batchlimit.data.splits import Split
 from batchlimit.engine.layout import Layout
+from batchlimit.engine.model import model_of
 from batchlimit.engine.step import GradientAccumulator, out_of_memory
 from batchlimit.errors import InputError
 from batchlimit.workloads.workload import Workload
@@ -84,13 +84,12 @@ def choose(
     best = _remembered(key)
     if best is None:
         sizes = [math.ceil(candidate / unit) * unit for candidate in candidates]
-        best = _measure(model, workload, recipe, split, layout, device, sizes)
+        best = _measure(workload, recipe, split, layout, device, sizes)
         _remember(key, best)
     return min(batch_size, max(unit, best // unit * unit))
 
 
 def _measure(
-    model: nn.Module,
     workload: Workload,
     recipe: Recipe,
     split: Split,
@@ -98,10 +97,12 @@ def _measure(
     device: torch.device,
     candidates: Sequence[int],
 ) -> int:
-    twin = copy.deepcopy(model)
     seconds: dict[int, float] = {}
     left = [size for size in candidates if size <= len(split)]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Made anew, since a model may hold what cannot be copied; its weights' values do not matter here.
+        twin = model_of(workload, recipe).to(device=device).train()
+        twin.to(memory_format=layout.memory_format)  # type: ignore[call-overload]
         # Round by round, so that what disturbs the machine for a while disturbs all candidates alike.
         for _ in range(_ROUNDS):
             for size in left:
@@ -125,15 +126,21 @@ def _measure(
 def _seconds_an_example(accumulate: GradientAccumulator, indices: Tensor) -> float:
     """Return the seconds an example of the fastest pass over `indices`, after a first one that does not count."""
     accumulate(0, indices)
+    _finish(accumulate.device)
     best, spent = float("inf"), 0.0
     while spent < _SECONDS_A_ROUND:
         before = time.perf_counter()
         accumulate(0, indices)
-        if accumulate.device.type == "cuda":
-            torch.cuda.synchronize(accumulate.device)
+        _finish(accumulate.device)
         taken = time.perf_counter() - before
         best, spent = min(best, taken), spent + taken
     return best / len(indices)
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for what the device has been given to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _key(model: nn.Module, workload: Workload, recipe: Recipe, device: torch.device) -> str:

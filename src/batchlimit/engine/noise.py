@@ -76,7 +76,7 @@ class NoiseInjection:
     def _on_targets(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if targets.is_floating_point():
             return noisy_targets(targets, self._std)
-        if outputs.dim() != targets.dim() + 1:
+        if outputs.dim() < 2 or targets.shape != outputs.shape[:1] + outputs.shape[2:]:
             raise InputError(
                 f"Noise on labels of shape {tuple(targets.shape)} for outputs of shape {tuple(outputs.shape)}. "
                 "Valid: class indices (n, ...) for outputs (n, classes, ...), or real targets."

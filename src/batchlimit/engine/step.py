@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,36 @@ def arithmetic(recipe: Recipe, device: torch.device) -> Iterator[None]:
     """Run what is inside in the recipe's precision: bf16 by autocast, fp32 as it is."""
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
         yield
+
+
+@contextlib.contextmanager
+def full_fp32(device: torch.device) -> Iterator[None]:
+    """Compute what is inside in fp32 where it says fp32: without TF32, which cuDNN's convolutions use by default."""
+    settings = _tf32_settings() if device.type == "cuda" else []
+    kept = [getattr(owner, name) for owner, name, _ in settings]
+    try:
+        for owner, name, without in settings:
+            setattr(owner, name, without)
+        yield
+    finally:
+        for (owner, name, _), before in zip(settings, kept, strict=True):
+            setattr(owner, name, before)
+
+
+def _tf32_settings() -> list[tuple[Any, str, Any]]:
+    """Return (owner, attribute, value without TF32) of what decides over TF32 in cuDNN."""
+    backends: Any = torch.backends
+    cudnn = backends.cudnn
+    older = [(cudnn, "allow_tf32", False)]
+    newer = [(cudnn.conv, "fp32_precision", "ieee"), (cudnn.rnn, "fp32_precision", "ieee")]
+    # torch's newer names do not mix with the older, which other code reads: they serve only where someone set them.
+    if {backends.fp32_precision, cudnn.fp32_precision} != {"none"}:
+        return newer
+    try:
+        cudnn.allow_tf32  # noqa: B018 (raises where an operator's own name was set)
+    except RuntimeError:
+        return newer
+    return older
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -120,12 +151,14 @@ class GradientAccumulator:
 
     def _backward(self, step: int, indices: Tensor, start: int, stop: int) -> Tensor:
         inputs, targets = self._split.gather(indices[start:stop])
-        with randomness.at(seed=self._seed, step=step, start=start, stop=stop), arithmetic(self._recipe, self.device):
+        place = randomness.at(seed=self._seed, step=step, start=start, stop=stop)
+        with place, arithmetic(self._recipe, self.device):
             outputs = self._model(self._layout(inputs))
             if self.disturb_targets is not None:
                 targets = self.disturb_targets(outputs, targets)
             loss = self._workload.loss(outputs.float(), targets, label_smoothing=self._recipe.label_smoothing)
-        torch.autograd.backward(loss / len(indices))
+        with randomness.backward_of(place, self.device):
+            torch.autograd.backward(loss / len(indices))
         return loss.detach()
 
     def _halve(self, batch_size: int) -> None:

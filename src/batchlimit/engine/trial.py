@@ -23,13 +23,13 @@ from batchlimit.engine.evaluate import evaluate
 from batchlimit.engine.examples import Examples, examples_of, subset_of
 from batchlimit.engine.execution import Execution
 from batchlimit.engine.layout import Layout, choose_layout
+from batchlimit.engine.model import model_of
 from batchlimit.engine.noise import NoiseInjection, noise_of
 from batchlimit.engine.probing import Probing, check_probes, probing_of
-from batchlimit.engine.seeds import derived_seed
-from batchlimit.engine.step import GradientAccumulator
+from batchlimit.engine.seeds import derived_seed, generator
+from batchlimit.engine.step import GradientAccumulator, full_fp32
 from batchlimit.engine.stopping import FiniteWatch, hopeless
 from batchlimit.engine.stream import BatchStream
-from batchlimit.models.ghost_batch_norm import convert_ghost_batch_norm
 from batchlimit.optimizers.averaging import WeightAverage
 from batchlimit.optimizers.build import build_optimizer
 from batchlimit.records import HistoryPoint, Scores, Status, TrialRecord
@@ -74,13 +74,15 @@ class Training:
     def watched(self) -> dict[str, Split]:
         """The splits to score at every history point besides the one selected by.
 
-        Of the training examples, as many as the test split has: the first, which are as good as any.
+        Of the training examples, as many as the test split has: a fixed random subset, the same for every seed, since
+        the first may be of one class.
         """
         examples, watch = self.examples, self.config.watch
         found = {"test": examples.test} if "test" in watch else {}
         if "train" in watch:
             count = min(len(examples.train), len(examples.test))
-            found["train"] = subset_of(examples.train, torch.arange(count, device=self.device))
+            order = torch.randperm(len(examples.train), generator=generator(0, "watched"))
+            found["train"] = subset_of(examples.train, order[:count].sort().values.to(self.device))
         return found
 
 
@@ -107,7 +109,7 @@ def run(
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
     started, clock = datetime.now(UTC), time.perf_counter()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with full_fp32(device), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         training = prepare(config, workload, execution, device)
         torch.manual_seed(derived_seed(config.seed, "training"))
         train(training, on_point)
@@ -139,9 +141,7 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
     examples = examples_of(workload, config, device)
     total_steps = config.total_steps(len(examples.train))
     torch.manual_seed(derived_seed(config.seed, "weights"))
-    model = workload.make_model()
-    if recipe.ghost_batch_size is not None:
-        model = convert_ghost_batch_norm(model, recipe.ghost_batch_size)
+    model = model_of(workload, recipe)
     unit = microbatch.granularity(model, config.batch_size)
     model = model.to(device).train()
     layout = choose_layout(model, workload, examples.train, device)
@@ -214,6 +214,8 @@ def train(training: Training, on_point: OnPoint | None = None) -> None:
         losses.append(loss)
         finished = training.step == training.total_steps
         if finished or training.step * config.batch_size // dataset_size > before * config.batch_size // dataset_size:
+            if has_diverged(training, watch):
+                return
             point = measure(training, losses)
             losses.clear()
             if on_point is not None:
@@ -258,6 +260,14 @@ def set_lr(training: Training, step: int) -> None:
         group["lr"] = training.lr * group.get("lr_factor", 1.0)
 
 
+def has_diverged(training: Training, watch: FiniteWatch) -> bool:
+    """Return whether any step so far has diverged, noting so: scores after such a step would say something else."""
+    training.reason = watch.final()
+    if training.reason:
+        training.status = "diverged"
+    return bool(training.reason)
+
+
 def is_hopeless(training: Training, point: HistoryPoint) -> bool:
     """Return whether the trial's stop rule ends it at `point`, noting so."""
     assert point.selection is not None
@@ -270,12 +280,11 @@ def is_hopeless(training: Training, point: HistoryPoint) -> bool:
 
 def settle(training: Training, watch: FiniteWatch) -> None:
     """Judge a training that took all its steps: its last one, and the scores it ends with, may not be finite."""
-    training.reason = watch.final()
+    if has_diverged(training, watch):
+        return
     last = training.history[-1].selection
-    if not training.reason and (last is None or last.metric is None or last.loss is None):
-        training.reason = "the loss on the selection split was not finite at the end"
-    if training.reason:
-        training.status = "diverged"
+    if last is None or last.metric is None or last.loss is None:
+        training.status, training.reason = "diverged", "the loss on the selection split was not finite at the end"
 
 
 def limit_gradient(parameters: list[nn.Parameter], clip_norm: float | None) -> Tensor:

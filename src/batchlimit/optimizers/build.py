@@ -11,7 +11,7 @@ from torch import nn
 from batchlimit.config import Recipe
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.optimizers import SolverFactory, solvers
-from batchlimit.optimizers.layerwise import LayerWise
+from batchlimit.optimizers.layerwise import LayerWise, check_rescalable
 
 
 def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
@@ -21,7 +21,7 @@ def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Par
 
     Raises:
         InputError: an unknown solver, an option that the solver does not take (the message names those that it does),
-            or a value that it refuses.
+            a value that it refuses, or layer-wise scaling of a solver that evaluates at other weights than it trains.
     """
     factory = solvers.get(recipe.solver)
     valid = option_names(factory)
@@ -39,6 +39,7 @@ def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Par
         ) from error
     if recipe.layerwise is None:
         return optimizer
+    check_rescalable(optimizer, recipe.solver)
     wise = recipe.layerwise
     return LayerWise(optimizer, wise.lower, wise.upper, wise.coefficient, wise.exclude)
 

@@ -75,6 +75,10 @@ class Scratch:
     def __init__(self) -> None:
         self._memory = torch.empty(0)
 
+    def __reduce__(self) -> tuple[type[Scratch], tuple[()]]:
+        """Let a copy begin without memory."""
+        return Scratch, ()
+
     def like(self, tensor: Tensor) -> Tensor:
         """Return memory of a dense CPU tensor's type and layout, its contents undefined, valid until the next call."""
         if self._memory.dtype != tensor.dtype or self._memory.numel() < tensor.numel():

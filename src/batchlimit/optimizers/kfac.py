@@ -106,6 +106,11 @@ class Kfac(torch.optim.Optimizer):
         self.max_factor_dim = max_factor_dim
         self._statistics: list[FactorStatistics] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs besides groups and state, among it the layers it is attached to."""
+        own = ("damping", "factor_decay", "invert_every", "kl_clip", "examples", "max_factor_dim", "_statistics")
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
+
     def attach(self, model: nn.Module) -> None:
         """Gather the factors of the model's layers from now on.
 

@@ -30,6 +30,7 @@ from batchlimit.optimizers.trust_ratio import (
 )
 
 CLIPS = ("above", "always")
+_CLIPPING = ("clip_norm", "clip")
 
 
 class LAMB(torch.optim.Optimizer):
@@ -43,9 +44,9 @@ class LAMB(torch.optim.Optimizer):
     `bias_correction` divides m by 1 - beta1^t and v by 1 - beta2^t. `clip_norm` scales all gradients by one factor:
     with `clip='above'` to a global norm of at most `clip_norm`, with 'always' to exactly that (pre-normalization);
     the gradients themselves stay as they are. `exclude` says which parameters keep a ratio of 1: '1d' or 'nothing'.
-    All but `clip_norm` and `clip` can be set per parameter group. `lr` may be a 0-d tensor. State, of the parameter's
-    type: `exp_avg`, `exp_avg_sq`; and `step`, an fp32 scalar, on the parameter's device if `capturable` (needed for
-    CUDA graphs), else on the CPU.
+    All but `clip_norm` and `clip` (the first group's count) can be set per parameter group. `lr` may be a 0-d tensor.
+    State, of the parameter's type: `exp_avg`, `exp_avg_sq`; and `step`, an fp32 scalar, on the parameter's device if
+    `capturable` (needed for CUDA graphs), else on the CPU.
 
     Raises:
         InputError: an option out of its range.
@@ -86,16 +87,40 @@ class LAMB(torch.optim.Optimizer):
             "lower": lower,
             "upper": upper,
             "exclude": exclude,
+            "clip_norm": clip_norm,
+            "clip": clip,
             "capturable": capturable,
             "foreach": foreach,
             "fused": fused,
         }
         super().__init__(params, defaults)
-        self.clip_norm = clip_norm
-        self.clip = clip
         self._record = TrustRatioRecord()
         self._scratch = Scratch()
         self._clipped = Scratch()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: torch's optimizers would leave out the record and the scratch memory."""
+        names = ("_record", "_scratch", "_clipped")
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in names}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up a copy's or a checkpoint's state; older checkpoints do not say how gradients are clipped."""
+        clipping = {name: self.param_groups[0][name] for name in _CLIPPING} if "param_groups" in self.__dict__ else {}
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in clipping.items():
+                group.setdefault(name, value)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The norm to which gradients are clipped; None for no clipping."""
+        norm: float | None = self.param_groups[0]["clip_norm"]
+        return norm
+
+    @property
+    def clip(self) -> str:
+        """Which gradients are scaled to `clip_norm`: those 'above' it, or 'always'."""
+        return str(self.param_groups[0]["clip"])
 
     def trust_ratios(self) -> dict[str, Tensor]:
         """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""

@@ -77,6 +77,10 @@ class LARS(torch.optim.Optimizer):
         super().__init__(params, defaults)
         self._record = TrustRatioRecord()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: torch's optimizers would leave out the record."""
+        return {**super().__getstate__(), "_record": self._record}
+
     def trust_ratios(self) -> dict[str, Tensor]:
         """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""
         return self._record.by_name(self.param_groups)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from batchlimit.errors import InputError
 from batchlimit.optimizers.checks import check_bounds, check_numbers
 from batchlimit.optimizers.kernels import Scratch, is_dense
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
@@ -43,10 +44,11 @@ class LayerWise(torch.optim.Optimizer):
     `exclude='1d'`, for biases and norms. All else is `base`'s: its parameter groups, state and `state_dict` are this
     optimizer's own, so learning-rate schedulers and checkpoints work on either. `base` may be any optimizer whose
     update is proportional to its `lr`; w' - w is known to the resolution of the weights' type only, so prefer `LARS`
-    and `LAMB`, which do not subtract, for bf16 weights.
+    and `LAMB`, which do not subtract, for bf16 weights. `base` may not be a solver that evaluates at other weights than
+    it trains (schedule-free): these follow from state that is not rescaled.
 
     Raises:
-        InputError: an option out of its range.
+        InputError: an option out of its range, or such a `base`.
 
     Source: You et al., "The Limit of the Batch Size", 2020, section 3.1 and Table 3.
     """
@@ -62,6 +64,7 @@ class LayerWise(torch.optim.Optimizer):
         check_numbers("layer-wise", coefficient=coefficient)
         check_bounds("layer-wise", lower, upper)
         check_exclusion(exclude, "exclude")
+        check_rescalable(base, type(base).__name__)
         super().__init__(base.param_groups, dict(base.defaults))
         self.base = base
         self.lower = lower
@@ -80,10 +83,21 @@ class LayerWise(torch.optim.Optimizer):
         self.state = self.base.state
 
     def __getattr__(self, name: str) -> Any:
-        """Pass on what only the base has, as a schedule-free solver's `eval` or a curvature solver's `attach`."""
+        """Pass on what only the base has, as a curvature solver's `attach`."""
         if name.startswith("_") or "base" not in self.__dict__:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         return getattr(self.base, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs besides the base's own, which torch's optimizers would leave out."""
+        names = ("base", "lower", "upper", "coefficient", "exclude", "_record", "_kept")
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in names}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the copy that `__getstate__` describes."""
+        super().__setstate__(state)
+        self._plain_step = inspect.unwrap(type(self.base).step)
+        self._share()
 
     def trust_ratios(self) -> dict[str, Tensor]:
         """Return name -> trust ratio of the last step (0-d tensors; empty before the first or after a compiled one)."""
@@ -194,3 +208,16 @@ class LayerWise(torch.optim.Optimizer):
         torch._foreach_copy_(params, before)
         if not torch.compiler.is_compiling():
             self._record.add(params, ratios)
+
+
+def check_rescalable(base: torch.optim.Optimizer, name: str) -> None:
+    """Check that the weights of `base`, called `name`, are all that its update moves them by.
+
+    Raises:
+        InputError: it has an `eval`, with which it evaluates at weights that its state decides.
+    """
+    if callable(getattr(base, "eval", None)):
+        raise InputError(
+            f"The solver '{name}' evaluates at other weights than it trains, which layer-wise scaling would not "
+            "rescale. Valid: no recipe.layerwise with it."
+        )
