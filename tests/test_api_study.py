@@ -56,6 +56,7 @@ def test_a_study_runs_resumes_and_is_redrawn(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="mine@digits"):
             redraw_study(kept, "mien@digits")
     assert redrawn.arms == result.arms
+    assert redrawn.reference == result.reference == study
     assert redrawn.facts == result.facts
 
 

@@ -24,7 +24,7 @@ from batchlimit.reports import tables
 from batchlimit.reports.embedding import embedded_json
 from batchlimit.reports.folder import check_writable, write_atomically
 from batchlimit.reports.page import reproduce_command, write_report
-from batchlimit.reports.recipe_toml import trial_toml
+from batchlimit.reports.recipe_toml import train_command, trial_toml
 
 
 class Document(HTMLParser):
@@ -141,6 +141,12 @@ def test_recipe_blocks_can_be_pasted(documents: dict[str, Document]) -> None:
     assert str(read[5].budget) == "20 epochs"
 
 
+def test_the_command_for_a_block_names_the_workload(documents: dict[str, Document]) -> None:
+    assert "batchlimit train digits --config trial.toml" in documents["digits"].blocks
+    assert "batchlimit train examples/regression.py:diabetes --config trial.toml" in documents["loss"].blocks
+    assert train_command("$(reboot)") == "batchlimit train '$(reboot)' --config trial.toml"
+
+
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -165,7 +171,7 @@ def test_tables_hold_what_the_finding_does() -> None:
     assert rows[32].best is None
     devices = {row.per_device: (row.linear, row.best) for row in tables.device_rows(digits_finding())}
     assert devices == {8: (8, 64), 16: (4, 32), 32: (2, 16), 64: (1, 8), 128: (1, 4)}
-    assert tables.device_rows(problem_finding())[0].linear is None
+    assert tables.device_rows(problem_finding()) == []
 
 
 def test_linear_scaling_that_is_also_the_best_is_said_once() -> None:

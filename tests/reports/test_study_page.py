@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from sample_study import FIGURES, empty_result, sample_result
+from sample_study import FIGURES, STUDY, empty_result, sample_result
 from test_report_page import Document
 
 from batchlimit.reports.index_page import write_index
@@ -121,6 +121,39 @@ def test_the_command_asks_the_same_again() -> None:
     assert reproduce_command(changed).endswith("--budget 6 recipe.precision=bf16")
     renamed = dataclasses.replace(result, study=dataclasses.replace(result.study, name="$(reboot)"))
     assert "'$(reboot)'" in reproduce_command(renamed)
+
+
+def test_a_study_of_your_own_is_named_by_its_file() -> None:
+    given = reproduce_command(sample_result(reference="examples/study averaging.py:study"))
+    assert given.startswith("batchlimit study 'examples/study averaging.py:study' --workload digits --scale quick")
+    assert reproduce_command(sample_result()).startswith("batchlimit study sample --workload")
+
+
+def test_the_command_for_a_block_names_the_workload(documents: dict[str, Document]) -> None:
+    assert "batchlimit train digits --config trial.toml" in documents["sample"].blocks
+
+
+def test_claims_of_your_own_are_not_called_a_papers(tmp_path: Path) -> None:
+    claims = tuple(dataclasses.replace(claim, source="", paper="") for claim in STUDY.claims)
+    own = dataclasses.replace(STUDY, name="own", paper="", claims=claims, figures=(), paper_values=())
+    cited = dataclasses.replace(own, name="cited", claims=(STUDY.claims[1], *claims[1:]))
+    assert not own.of_a_paper
+    assert cited.of_a_paper
+    page = write_study(sample_result(study=own), tmp_path).read_text(encoding="utf-8")
+    text = " ".join(Document(page).visible.split())
+    assert "Claims: 2 agree" in text
+    assert "Do the data support the claims?" in text
+    assert "Claims of the paper" not in text
+    assert "<th>the paper</th>" not in page
+    assert 'data-label="the paper"' not in page
+    markdown = write_markdown(sample_result(study=own), tmp_path).read_text(encoding="utf-8")
+    assert "## Do the data support the claims?" in markdown
+    assert "| claim | here | verdict |\n|---|---|---|\n| LAMB beats momentum at 512. |" in markdown
+    index = write_index([sample_result(study=own)], tmp_path).read_text(encoding="utf-8")
+    assert "5 claims: 2 agree" in index
+    assert "<p>Claims: <span" in index
+    both = write_index([sample_result(study=own), sample_result()], tmp_path).read_text(encoding="utf-8")
+    assert "10 claims: 4 agree" in both
 
 
 def test_markdown_has_tables_claims_and_small_pictures(tmp_path: Path) -> None:

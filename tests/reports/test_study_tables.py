@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 
-from sample_study import STUDY, empty_result, sample_result
+from sample_finding import digits_finding
+from sample_study import FIGURES, STUDY, empty_result, sample_result
 
 from batchlimit.analysis.intervals import paired_test
 from batchlimit.config import TrialConfig
 from batchlimit.reports import study_account, study_comparisons, study_tables
+from batchlimit.reports.figures.studies import draw
+from batchlimit.reports.verdict import UNFINISHED
 from batchlimit.studies.study import Study
 
 
@@ -142,3 +145,15 @@ def test_what_is_missing_is_said() -> None:
     assert study_account.state_words(short) == "1 arm left out for time"
     assert study_account.is_finished(sample_result(arms=result.arms[:-1]))
     assert study_account.state_words(empty_result()) == "12 arms of 12 not finished"
+
+
+def test_a_search_that_was_stopped_is_missing() -> None:
+    study = dataclasses.replace(STUDY, search=lambda facts, effort: {})
+    whole = sample_result(study=study, arms=sample_result().arms[:-1])
+    assert study_account.state_words(whole) == "finished"
+    for limit in (None, digits_finding(problem=UNFINISHED)):
+        stopped = dataclasses.replace(whole, limit=limit)
+        assert study_account.state_words(stopped) == "the search for the limit is not finished"
+        assert not study_account.is_finished(stopped)
+        assert draw(stopped, FIGURES[-1]) is None
+    assert draw(whole, FIGURES[-1]) is not None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from synthetic_world import World, find
 
 from batchlimit.findings import Boundary, Decision
+from batchlimit.reports.verdict import UNFINISHED
 from batchlimit.tuning.conclusion import boundary, conclude, cost, regime
 from batchlimit.tuning.notebook import Notebook
 
@@ -57,7 +58,7 @@ def test_regimes_are_unknown_between_the_last_pass_and_the_first_fail() -> None:
 def test_before_the_first_trial_nothing_is_concluded() -> None:
     book = Notebook(World(limits={}).question())
     finding = conclude(book)
-    assert finding.problem == "The search is not finished."
+    assert finding.problem == UNFINISHED, "reports know a search that was stopped by this sentence"
     assert finding.baseline is None
     assert cost(book).trials == 0
 

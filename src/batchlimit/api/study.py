@@ -161,7 +161,10 @@ class Studying:
         campaign = Campaign(question.facts.workload, question.facts.metric_direction, plan.arms)
         if campaign.wanted():
             drive(campaign.trials(), self.kept, self._runner(), on_event)
-        return StudyResult(plan.study, question.facts, question.effort, campaign.results(), limit, plan.left_out)
+        found = campaign.results()
+        return StudyResult(
+            plan.study, question.facts, question.effort, found, limit, plan.left_out, reference=question.study
+        )
 
     def speed(self) -> CostModel:
         """Return the cost of trials here: from the ledger's, or else from a few steps timed now."""
@@ -344,7 +347,8 @@ def redraw_study(ledger: Ledger, name: str) -> StudyResult:
     campaign = Campaign(question.facts.workload, question.facts.metric_direction, arms)
     campaign.recall(ledger.get)
     limit = drawn(ledger, question.search) if question.search is not None else None
-    return StudyResult(study, question.facts, question.effort, campaign.results(), limit, left_out)
+    found = campaign.results()
+    return StudyResult(study, question.facts, question.effort, found, limit, left_out, reference=question.study)
 
 
 def kept_studies(ledger: Ledger) -> Iterator[StudyResult]:

@@ -32,6 +32,7 @@ class Entry:
     finished: bool
     trials: int
     agreement: dict[str, int]
+    of_a_paper: bool
     picture: str
     link: str
 
@@ -73,6 +74,7 @@ def entry(result: StudyResult, folder: Path) -> Entry:
         finished=study_account.is_finished(result),
         trials=study_account.trial_count(result),
         agreement=study_tables.agreement_counts(study_tables.claim_rows(result)),
+        of_a_paper=study.of_a_paper,
         picture=_picture(result, folder),
         link=page_name(study),
     )
@@ -92,5 +94,6 @@ def _summary(entries: Sequence[Entry]) -> str:
     counts = {name: sum(entry.agreement.get(name, 0) for entry in entries) for name in study_tables.AGREEMENTS}
     words = study_tables.agreement_words({name: number for name, number in counts.items() if number})
     claims = sum(counts.values())
-    told = f" {counted(claims, 'claim')} of the paper: {words}." if claims else ""
+    whose = " of the paper" if all(entry.of_a_paper for entry in entries if entry.agreement) else ""
+    told = f" {counted(claims, 'claim')}{whose}: {words}." if claims else ""
     return f"{finished} of {len(entries)} finished.{told}"

@@ -93,17 +93,18 @@ def _claims(result: StudyResult) -> list[str]:
     if not claims:
         return []
     counts = study_tables.agreement_words(study_tables.agreement_counts(claims))
+    of_a_paper = result.study.of_a_paper
     rows = [
         (
-            f"{claim.text} ({claim.source})",
-            claim.paper,
+            f"{claim.text} ({claim.source})" if claim.source else claim.text,
+            *([claim.paper] if of_a_paper else []),
             claim.ours,
             "; ".join(filter(None, (claim.agreement, claim.reason))),
         )
         for claim in claims
     ]
-    heads = ("claim", "the paper", "here", "verdict")
-    title = "## Does our data agree with the paper?"
+    heads = ("claim", *(["the paper"] if of_a_paper else []), "here", "verdict")
+    title = "## Does our data agree with the paper?" if of_a_paper else "## Do the data support the claims?"
     return [title, "", f"**{escaped(counts)}.** {escaped(study_tables.JUDGED)}", "", *grid(heads, rows), ""]
 
 

@@ -17,6 +17,8 @@ from batchlimit.reports.figures import cost, heat_maps, learning_curves, regime_
 from batchlimit.reports.figures.beside import spoken_beside
 from batchlimit.reports.figures.figure import Figure
 from batchlimit.reports.folder import check_writable, write_atomically
+from batchlimit.reports.recipe_toml import train_command
+from batchlimit.reports.verdict import all_sizes
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -51,7 +53,7 @@ def _figures(
     if best is not None and every is not None and len(best.panels) == len(every.panels):
         best = None
     return {
-        "regime_map": regime_map.draw(finding, beside) if finding.by_batch_size or finding.full else None,
+        "regime_map": regime_map.draw(finding, beside) if not finding.problem and all_sizes(finding) else None,
         "tuning_best": best,
         "tuning": every,
         "learning_curves": learning_curves.draw(finding, records),
@@ -84,6 +86,7 @@ def _render(
         finding=finding,
         sentence=verdict.sentence(finding),
         rests_on=verdict.rests_on(finding),
+        unfinished=verdict.is_unfinished(finding),
         cards=cards(finding),
         shown=shown,
         sets=tables.set_rows(finding, beside),
@@ -93,6 +96,7 @@ def _render(
         devices=tables.device_rows(finding),
         environment=tables.environment_rows(finding, records),
         command=reproduce_command(finding, beside),
+        train=train_command(finding.workload),
         estimate=lambda known: unbroken(quantities.estimate_text(known, percent=percent)),
         metric=functools.partial(quantities.metric_text, percent=percent, digits=2),
         count=quantities.count,
@@ -123,7 +127,9 @@ def cards(finding: LimitFinding) -> list[tuple[str, str, str]]:
     if full is not None:
         best = verdict.reached_by(full)
         mean = quantities.metric_text(best.metric.mean if best else None, percent=percent)
-        known = f"{best.name}: {quantities.estimate_text(best.metric, percent=percent)}" if best else "not measured"
+        known = verdict.in_vain_words(finding, full) if verdict.tried_in_vain(full) else "not measured"
+        if best is not None:
+            known = f"{best.name}: {quantities.estimate_text(best.metric, percent=percent)}"
         number = "diverged" if best is not None and best.metric.mean is None else mean
         shown.append((number, f"best {finding.metric_name} at full batch (B_F = {quantities.count(end)})", known))
     return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from batchlimit.config import TrialConfig
@@ -24,6 +25,11 @@ def trial_toml(config: TrialConfig) -> str:
     recipe = shown.pop("recipe", {})
     shown["recipe"] = {"solver": config.recipe.solver, "lr": config.recipe.lr, **recipe}
     return "\n".join(_table(shown, ())).strip() + "\n"
+
+
+def train_command(workload: str) -> str:
+    """Return the command that trains `workload` with such a document, saved as `trial.toml`."""
+    return shlex.join(["batchlimit", "train", workload, "--config", "trial.toml"])
 
 
 def _table(content: dict[str, Any], path: tuple[str, ...]) -> list[str]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from batchlimit.reports.quantities import counted, large_count, span
+from batchlimit.reports.verdict import is_unfinished
 from batchlimit.studies.results import StudyResult
 
 
 def is_finished(result: StudyResult) -> bool:
     """Say whether all that the study asks for is there."""
-    searched = result.study.search is None or result.limit is not None
-    return searched and not result.left_out and all(arm.finished for arm in result.arms)
+    return _is_searched(result) and not result.left_out and all(arm.finished for arm in result.arms)
+
+
+def _is_searched(result: StudyResult) -> bool:
+    if result.study.search is None:
+        return True
+    return result.limit is not None and not is_unfinished(result.limit)
 
 
 def state_words(result: StudyResult) -> str:
@@ -18,7 +24,7 @@ def state_words(result: StudyResult) -> str:
     parts = [f"{counted(waiting, 'arm')} of {len(result.arms)} not finished"] if waiting else []
     if result.left_out:
         parts.append(f"{counted(len(result.left_out), 'arm')} left out for time")
-    if result.study.search is not None and result.limit is None:
+    if not _is_searched(result):
         parts.append("the search for the limit is not finished")
     return "; ".join(parts) or "finished"
 

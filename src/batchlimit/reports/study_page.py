@@ -16,6 +16,7 @@ from batchlimit.reports.figures.studies import draw
 from batchlimit.reports.figures.studies.cells import stem
 from batchlimit.reports.folder import check_writable, write_atomically
 from batchlimit.reports.quantities import counted
+from batchlimit.reports.recipe_toml import train_command
 from batchlimit.studies.results import StudyResult
 from batchlimit.studies.study import Study
 
@@ -75,7 +76,8 @@ def _names(name: str) -> list[str]:
 def reproduce_command(result: StudyResult) -> str:
     """Return the command that asks the same question again (its trials are found in the ledger, where it is kept)."""
     effort = result.effort
-    words = ["batchlimit", "study", result.study.name, "--workload", result.facts.workload, "--scale", effort.scale]
+    words = ["batchlimit", "study", result.reference or result.study.name]
+    words += ["--workload", result.facts.workload, "--scale", effort.scale]
     if result.arms:
         words += ["--epochs", str(effort.epochs).removesuffix(" epochs"), "--seeds", str(effort.seeds)]
         words += ["--budget", str(effort.budget)]
@@ -109,6 +111,7 @@ def _render(result: StudyResult, shown: list[ShownFigure], undrawn: list[str], s
         labels_compared=len({row.label for row in compared}),
         arms=study_tables.arm_rows(result),
         command=reproduce_command(result),
+        train=train_command(result.facts.workload),
         counted=counted,
         unbroken=unbroken,
         p_value=study_comparisons.p_words,

@@ -9,14 +9,17 @@ from batchlimit.config import Recipe, TrialConfig
 from batchlimit.findings import Decision, Estimate, LimitFinding
 from batchlimit.records import TrialRecord
 from batchlimit.reports.recipe_toml import trial_toml
-from batchlimit.reports.verdict import all_sizes, limit_text, reached_by
+from batchlimit.reports.verdict import all_sizes, limit_text, reached_by, tried_in_vain
 
 PER_DEVICE_BATCHES = (8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
 class SizeRow:
-    """One batch size: its regime, linear scaling and the best recipe (None: not measured), and what was spent on it."""
+    """One batch size: its regime, linear scaling and the best recipe (None: not measured), and what was spent on it.
+
+    `in_vain` counts its tuning trials where none came near the target, so that no recipe was measured.
+    """
 
     batch_size: int
     is_full: bool
@@ -29,6 +32,7 @@ class SizeRow:
     best_decision: Decision | None
     best_diverged: int
     tried: int
+    in_vain: int
     trials: int
     samples: int
 
@@ -37,7 +41,7 @@ class SizeRow:
 class SetRow:
     """One technique set: its limits as text, its best recipe at the full batch (None: nothing measured), its cost.
 
-    `trials` counts those that another set asked for as well.
+    `full_known` says why nothing was measured there; `trials` counts those that another set asked for as well.
     """
 
     techniques: str
@@ -46,6 +50,7 @@ class SetRow:
     full_name: str | None
     full: Estimate | None
     full_decision: Decision | None
+    full_known: str
     recipes: tuple[str, ...]
     trials: int
     samples: int
@@ -72,9 +77,9 @@ class RecipeBlock:
 
 
 def size_rows(finding: LimitFinding) -> list[SizeRow]:
-    """Return one row a batch size, in rising order, the full batch included."""
+    """Return one row a batch size, in rising order, the full batch included; none where there is no verdict."""
     rows = []
-    for size in all_sizes(finding):
+    for size in all_sizes(finding) if not finding.problem else ():
         # Where linear scaling is also the best that is known, the row says so once.
         best = size.best if size.best != size.linear else None
         rows.append(
@@ -90,6 +95,7 @@ def size_rows(finding: LimitFinding) -> list[SizeRow]:
                 best_decision=best.decision if best else None,
                 best_diverged=best.diverged if best else 0,
                 tried=len(size.tried),
+                in_vain=tried_in_vain(size),
                 trials=size.trials,
                 samples=size.samples,
             )
@@ -102,6 +108,7 @@ def set_rows(finding: LimitFinding, beside: Sequence[LimitFinding]) -> list[SetR
     rows = []
     for found in (*beside, finding) if beside else ():
         full = reached_by(found.full) if found.full is not None else None
+        in_vain = found.full is not None and tried_in_vain(found.full)
         rows.append(
             SetRow(
                 techniques=found.techniques,
@@ -110,6 +117,7 @@ def set_rows(finding: LimitFinding, beside: Sequence[LimitFinding]) -> list[SetR
                 full_name=full.name if full else None,
                 full=full.metric if full else None,
                 full_decision=full.decision if full else None,
+                full_known="" if full else "none near the target" if in_vain else "not measured",
                 recipes=found.recipes,
                 trials=found.cost.trials,
                 samples=found.cost.samples,
@@ -119,7 +127,7 @@ def set_rows(finding: LimitFinding, beside: Sequence[LimitFinding]) -> list[SetR
 
 
 def device_rows(finding: LimitFinding) -> list[DeviceRow]:
-    """Return how many devices B_L and B_H feed: floor(limit / per-device batch), at least 1.
+    """Return how many devices B_L and B_H feed: floor(limit / per-device batch), at least 1; none without a limit.
 
     Source: You et al., 2020, section 6.6 (about 32 images keep one accelerator busy, so 32K keeps 1024 busy).
     """
@@ -127,6 +135,8 @@ def device_rows(finding: LimitFinding) -> list[DeviceRow]:
     def devices(limit: int | None, per_device: int) -> int | None:
         return None if limit is None else max(1, limit // per_device)
 
+    if finding.problem or (finding.small_up_to.value, finding.large_up_to.value) == (None, None):
+        return []
     return [
         DeviceRow(
             per_device=per_device,

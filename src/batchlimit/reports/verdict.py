@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,15 @@ from batchlimit.reports.quantities import (
     span,
 )
 
+# What a search says of itself that was stopped before its end; a test holds it to what `tuning.conclusion` says.
+UNFINISHED = "The search is not finished."
+_ENDS = {"pruned": "stopped early", "diverged": "diverged", "failed": "failed"}
+
+
+def is_unfinished(finding: LimitFinding) -> bool:
+    """Say whether there is no verdict because the search was stopped: the same command goes on with it."""
+    return finding.problem == UNFINISHED
+
 
 def all_sizes(finding: LimitFinding) -> list[BatchSizeFinding]:
     """Return what is known of every batch size, the full batch included, in rising order."""
@@ -34,6 +44,28 @@ def reached_by(size: BatchSizeFinding) -> Measurement | None:
     if size.best is not None:
         return size.best
     return size.linear if size.linear is not None and size.linear.decision == "pass" else None
+
+
+def tried_in_vain(size: BatchSizeFinding) -> int:
+    """Return how many tuning trials a batch size has if none was good enough to be measured over seeds, else 0."""
+    if size.best is not None or any(tuned.best is not None for tuned in size.tried):
+        return 0
+    return sum(tuned.trials for tuned in size.tried)
+
+
+def in_vain_words(finding: LimitFinding, size: BatchSizeFinding) -> str:
+    """Return what became of the trials of a batch size that was tried in vain, as a clause."""
+    trials = tried_in_vain(size)
+    ends = Counter(
+        _ENDS.get(p.status, "without a score") for p in finding.tuned_points if p.batch_size == size.batch_size
+    )
+    if len(ends) > 1:
+        why = listed([f"{count(number)} {end}" for end, number in ends.items()])
+    else:
+        why = f"all {next(iter(ends), 'stopped early or diverged')}"
+    if trials == 1:
+        return f"the one tuning trial came nowhere near the target ({why.removeprefix('all ')})"
+    return f"none of {count(trials)} tuning trials came near the target ({why})"
 
 
 def sentence(finding: LimitFinding) -> str:
@@ -84,6 +116,8 @@ def _full_clause(finding: LimitFinding) -> str:
     if full is None or baseline is None or finding.large_up_to.value == full.batch_size:
         return ""
     where = f"at full batch ({count(full.batch_size)})"
+    if tried_in_vain(full):
+        return f"{where} {in_vain_words(finding, full)}"
     if full.best is None or full.best.metric.mean is None:
         return f"{where} every recipe diverges" if full.best is not None else f"{where} nothing was measured"
     best, target = compared(full.best.metric.mean, baseline.target_metric, percent=is_percent(finding))
@@ -159,10 +193,13 @@ def summary_lines(finding: LimitFinding) -> list[str]:
         lines.append(f"Best recipe: {boundary_text(finding.large_up_to, end=finding.dataset_size)}.")
     lines += rests_on(finding)
     cost = finding.cost
-    lines.append(
-        f"Cost: {counted(cost.trials, 'trial')}, {large_count(cost.samples)} training examples, "
-        f"{span(cost.seconds)} of compute."
-    )
+    # Of a search that was stopped only whole batches of trials are counted: of the first, none may be.
+    if cost.trials:
+        name = "Cost so far: at least" if is_unfinished(finding) else "Cost:"
+        lines.append(
+            f"{name} {counted(cost.trials, 'trial')}, {large_count(cost.samples)} training examples, "
+            f"{span(cost.seconds)} of compute."
+        )
     return lines
 
 
@@ -170,6 +207,8 @@ def rests_on(finding: LimitFinding) -> list[str]:
     """Return what the verdict depends on: seeds, techniques, budget, search and its assumptions."""
     low, high = finding.seeds
     seeds = f"{low} to {high} seeds" if low != high else counted(low, "seed")
+    if is_unfinished(finding):
+        return [f"There is no verdict yet: each will rest on {seeds}."]
     if finding.problem:
         return [f"Nothing was decided: every limit is measured against the baseline, over {seeds}."]
     lost = finding.baseline.diverged if finding.baseline is not None else 0

@@ -87,7 +87,10 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A study's arms with what came of them; `limit` is the verdict of its search, `left_out` what did not fit."""
+    """A study's arms with what came of them; `limit` is the verdict of its search, `left_out` what did not fit.
+
+    `reference` is what a user gave to name the study, a file for one of their own (empty: the study's name).
+    """
 
     study: Study
     facts: Facts
@@ -95,6 +98,7 @@ class StudyResult:
     arms: tuple[ArmResult, ...] = ()
     limit: LimitFinding | None = None
     left_out: tuple[Arm, ...] = ()
+    reference: str = ""
 
     def select(self, where: Labels) -> tuple[ArmResult, ...]:
         """Return the arms whose labels have these values."""

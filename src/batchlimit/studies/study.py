@@ -50,3 +50,8 @@ class Study:
     def description(self) -> str:
         """The question with the paper's table or figure, for lists."""
         return f"{self.question} ({self.paper})" if self.paper else self.question
+
+    @property
+    def of_a_paper(self) -> bool:
+        """Whether the claims are a paper's: the study names one, or a claim has its figure or its source."""
+        return bool(self.paper) or any(claim.paper or claim.source for claim in self.claims)

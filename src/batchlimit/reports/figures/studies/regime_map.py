@@ -14,9 +14,9 @@ from batchlimit.studies.views import FigureSpec
 
 @drawers.register("regime-map")
 def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
-    """Return the map; None where no search was made or it found nothing."""
+    """Return the map; None where no search was made or it came to no verdict."""
     limit = result.limit
-    if limit is None or not (limit.by_batch_size or limit.full):
+    if limit is None or limit.problem or not (limit.by_batch_size or limit.full):
         return None
     drawn = regime_map.draw(limit)
     caption = f"{spec.caption} {drawn.caption}".strip()
