@@ -1,7 +1,9 @@
 """Adding a thing is adding one file; names that are not there are refused with the nearest."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,3 +91,34 @@ def test_entry_points_of_other_distributions_are_loaded(package, monkeypatch):
     groups = {"batchlimit.things": [Point("from elsewhere")]}
     monkeypatch.setattr(batchlimit.registry, "entry_points", lambda group: groups.get(group, []))
     assert registry.names() == ["from elsewhere", "one"]
+
+
+@dataclass
+class Broken:
+    """An entry point of another distribution whose module is not there."""
+
+    name: str
+    dist: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="my-package"))
+
+    def load(self):
+        return EntryPoint(self.name, "my_package_nowhere.solver", "batchlimit.things").load()
+
+
+def test_a_broken_entry_point_disables_its_own_name_alone(package, monkeypatch, caplog):
+    package("first", ONE.format(package="plugin_things", name="one"))
+    monkeypatch.setattr(batchlimit.registry, "entry_points", lambda group: [Broken("my-thing")])
+    registry = things()
+    with pytest.raises(
+        InputError,
+        match=r"The thing 'my-thing' of the package 'my-package' cannot be loaded: "
+        r"ModuleNotFoundError: No module named 'my_package_nowhere'\.",
+    ):
+        registry.get("my-thing")
+    assert caplog.messages == []
+    for _ in range(2):
+        assert registry.get("one")() == "one"
+        assert registry.names() == ["one"]
+    (line,) = caplog.messages
+    assert "The thing 'my-thing' of the package 'my-package' cannot be loaded" in line
+    with pytest.raises(InputError, match=r"Unknown thing 'nothing'.* Valid: one\."):
+        registry.get("nothing")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from batchlimit.errors import unknown_name
+from batchlimit.errors import InputError, unknown_name
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -18,6 +21,7 @@ class Registry(Generic[T]):
 
     Adding a thing is adding one file to the package (or an entry point in the group `batchlimit.<kind>s` of another
     distribution) whose function is decorated with `@registry.register("name")`. Nothing else has to know of it.
+    An entry point that cannot be loaded is left out with a warning, and is an error where its name is asked for.
 
     `kind` is the singular noun used in messages; `package` is imported, every module of it, at the first look-up.
     """
@@ -27,6 +31,8 @@ class Registry(Generic[T]):
         self._plural = plural or f"{kind.replace(' ', '_')}s"
         self._package = package
         self._entries: dict[str, T] = {}
+        self._broken: dict[str, str] = {}
+        self._warned = False
         self._complete = False
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -48,9 +54,13 @@ class Registry(Generic[T]):
         """Return what is registered as `name`.
 
         Raises:
-            InputError: no such name; the message gives the nearest and all valid ones.
+            InputError: no such name; the message gives the nearest and all valid ones. Or the name is that of an entry
+                point that cannot be loaded.
         """
         self._fill()
+        if name in self._broken and name not in self._entries:
+            raise InputError(f"{self._broken[name]}.")
+        self._warn()
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
         return self._entries[name]
@@ -58,6 +68,7 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """Return all registered names, sorted."""
         self._fill()
+        self._warn()
         return sorted(self._entries)
 
     def __iter__(self) -> Iterator[str]:
@@ -76,7 +87,24 @@ class Registry(Generic[T]):
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self._package}.{module.name}")
             for point in entry_points(group=f"batchlimit.{self._plural}"):
-                point.load()
+                self._load(point)
         except BaseException:
             self._complete = False
             raise
+
+    def _load(self, point: EntryPoint) -> None:
+        """Load what another distribution adds; where that fails, all else still works."""
+        try:
+            point.load()
+        except Exception as error:
+            package = point.dist.name if point.dist else "unknown"
+            reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+            self._broken[point.name] = (
+                f"The {self.kind} '{point.name}' of the package '{package}' cannot be loaded: {reason}"
+            )
+
+    def _warn(self) -> None:
+        """Say once, in one line, what was left out."""
+        if self._broken and not self._warned:
+            self._warned = True
+            log.warning("batchlimit: %s; it is left out.", "; ".join(self._broken.values()))

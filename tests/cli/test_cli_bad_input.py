@@ -64,6 +64,10 @@ def left_behind() -> list[str]:
         (["tune", "toys.py:separable", "--batch-size", "101"], ["101", "100"]),
         (["find", "toys.py:separable", "--batch-size", "20,101"], ["101", "100"]),
         (["find", "toys.py:separable", "--batch-size", "0"], ["batch_sizes", "0"]),
+        (["find", "toys.py:separable", "--batch-size", "64,,128"], ["--batch-size '64,,128'", "as '512,2048'"]),
+        (["find", "toys.py:separable", "--batch-size", ""], ["--batch-size ''", "as '512,2048'"]),
+        (["find", "toys.py:separable", "recipe.lr=1"], ["'recipe.lr' (from 'recipe.lr=1')", "'baseline.lr'"]),
+        (["find", "toys.py:separable", "baseline.lr=true"], ["baseline.lr = true", "must be a number"]),
         (["find", "toys.py:separable", "baseline.batch_size=0"], ["batch_size", "0"]),
         (["train", "toys.py:normed", "recipe.ghost_batch_size=3"], ["ghost", "3"]),
         (["train", "toys.py:separable", "--epochs", "0"], ["budget"]),
@@ -79,7 +83,10 @@ def left_behind() -> list[str]:
         (["data", "status", "mnist"], ["takes no name"]),
         (["data", "fetch"], ["Say which data set"]),
         (["report"], ["There is no batchlimit-"]),
-        (["report", "digits"], ["There is no ledger"]),
+        (["report", "digits"], ["There is no ledger at 'batchlimit-digits/ledger.db'"]),
+        (["report", "batchlimit-digits"], ["There is no ledger at 'batchlimit-digits/ledger.db'"]),
+        (["study", ","], ["There is no study in ','", "batchlimit list studies"]),
+        (["study", ""], ["There is no study in ''"]),
     ],
 )
 def test_bad_input_is_refused_in_one_line(arguments: list[str], parts: list[str]) -> None:
@@ -93,6 +100,9 @@ def test_an_output_folder_that_cannot_be_made_is_refused_before_training(folder:
     (folder / "file").write_text("in the way")
     for command in ("find", "tune"):
         assert "Cannot write to the output folder" in refused(command, "toys.py:separable", "--out", "file/out")
+    study = ("study", "solvers", "--scale", "smoke", "--workload", "toys.py:separable")
+    assert "Cannot write to the output folder" in refused(*study, "--out", "file/out")
+    assert "file/ledger.db" in refused(*study, "--out", "out", "--ledger", "file/ledger.db")
     assert "Cannot write" in refused("train", "toys.py:separable", "--out", "file/record.json")
     assert left_behind() == ["file"]
 

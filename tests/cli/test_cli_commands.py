@@ -203,6 +203,7 @@ def test_report_draws_again_what_find_found(folder: Path) -> None:
     assert page.is_file()
     assert again == first
     assert found("report", "toys.py:separable") == first
+    assert found("report", "batchlimit-toys-separable") == first
     moved = found("report", "--ledger", "batchlimit-toys-separable/ledger.db", "--out", "elsewhere")
     assert moved["report"] == "elsewhere/report.html"
     assert "Did you mean" in ran("report", "toys.py:seperable", "--out", "batchlimit-toys-separable", code=2).stderr

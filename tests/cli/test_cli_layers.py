@@ -216,11 +216,24 @@ def test_changes_of_a_recipe_are_checked_by_their_own_names() -> None:
 
 
 def test_a_key_can_stand_for_another() -> None:
-    layers = Layers()
+    layers = Layers({"epochs": "budget"})
+    layers.put_flags({"budget": ("--epochs", "2")})
     layers.put_overrides(["epochs=3"])
-    layers.rename("epochs", "budget")
     assert layers.data == {"budget": 3}
     assert layers.origin(("budget",)) == "'epochs=3'"
+    with pytest.raises(InputError, match="'epochs' is a value"):
+        layers.put_overrides(["epochs.x=3"])
+
+
+def test_true_and_false_are_no_numbers() -> None:
+    assert refused("ratio=true") == "ratio = true (from 'ratio=true'): must be a number, not true or false."
+    assert "sizes = false" in refused("sizes=[1, false]")
+    assert built("exhaustive=true", "recipe.solver_options.nesterov=true").exhaustive
+    layers = Layers()
+    layers.put_overrides(["baseline.noise.std=true"])
+    own_options(layers, "baseline")
+    with pytest.raises(InputError, match=r"baseline.noise.std = true \(from 'baseline.noise.std=true'\)"):
+        layers.check_changes("baseline", Recipe.model_validate({"noise": {"where": "labels", "std": 0.1}}))
 
 
 def test_fields_of_nested_tables() -> None:

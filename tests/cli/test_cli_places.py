@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchlimit.cli.places import existing_ledger, places, safe_name
+from batchlimit.cli.places import existing_ledger, folder_of, places, safe_name
 from batchlimit.errors import InputError
 
 
@@ -62,3 +62,18 @@ def test_a_ledger_given_alone_decides_the_folder(tmp_path: Path) -> None:
     ledger.touch()
     assert existing_ledger(None, None, str(ledger)).out == tmp_path
     assert existing_ledger(None, str(tmp_path / "out"), str(ledger)).out == tmp_path / "out"
+
+
+def test_a_runs_folder_may_stand_for_its_workload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    assert folder_of("runs/digits", None, None) == ("runs/digits", None)
+    (tmp_path / "runs" / "digits" / "ledger.db").touch()
+    assert folder_of("runs/digits", None, None) == (None, "runs/digits")
+    assert folder_of("batchlimit-digits", None, None) == (None, "batchlimit-digits")
+    assert folder_of("digits", None, None) == ("digits", None)
+    assert folder_of("digits", "out", None) == ("digits", "out")
+    # A workload of this name wins over a folder of this name.
+    (tmp_path / "batchlimit-runs-digits").mkdir()
+    (tmp_path / "batchlimit-runs-digits" / "ledger.db").touch()
+    assert folder_of("runs/digits", None, None) == ("runs/digits", None)

@@ -133,8 +133,9 @@ def test_a_pipe_gets_plain_lines_and_json_alone(folder: Path) -> None:
     assert len(said.splitlines()) == 2, "one line a finished stage"
 
 
-def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
-    script = f"{sys.executable} -m batchlimit list | head -n 1; echo codes ${{PIPESTATUS[@]}}"
+@pytest.mark.parametrize(("command", "first"), [("list", "workloads"), ("find --help", "")])
+def test_a_reader_that_leaves_early_is_no_error(folder: Path, command: str, first: str) -> None:
+    script = f"{sys.executable} -m batchlimit {command} | head -n 1; echo codes ${{PIPESTATUS[@]}}"
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
@@ -144,9 +145,28 @@ def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
         timeout=LIMIT,
         check=False,
     )
-    assert done.stdout.splitlines()[0] == "workloads"
+    assert done.stdout.splitlines()[0].strip() == first
     assert done.stdout.splitlines()[-1] == "codes 0 0"
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize("arguments", [("--version",), ("list", "schedules"), ("list", "schedules", "--json")])
+def test_a_full_disk_is_said_and_is_no_bug(folder: Path, arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("batchlimit: cannot write all of the output: No space left on device.")
 
 
 def on_terminal(folder: Path, *arguments: str, interrupt_at: str | None = None) -> tuple[int, str]:

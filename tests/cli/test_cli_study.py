@@ -17,6 +17,8 @@ FILE = 'name = "mine"\nquestion = "Which solver?"\nbatch_size = ["full"]\nsolver
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(FILE)
+    (tmp_path / "probing.toml").write_text(f'{FILE}probes = ["nope"]\n')
+    (tmp_path / "varied.toml").write_text(f"{FILE}[variants.a]\nlrr = 3\n")
     return tmp_path
 
 
@@ -42,7 +44,7 @@ def test_a_dry_run_trains_nothing_and_leaves_nothing(here: Path) -> None:
     (plan,) = json.loads(done.stdout)["studies"]
     assert (plan["trials"], plan["known"]) == (8, 0)
     assert plan["seconds"] > 0
-    assert [path.name for path in here.iterdir()] == ["mine.toml"]
+    assert {path.suffix for path in here.iterdir()} == {".toml"}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,10 @@ def test_a_dry_run_trains_nothing_and_leaves_nothing(here: Path) -> None:
         (("mine.toml", "--scale", "smoke", "--seeds", "0"), "seeds"),
         (("mine.toml", "--scale", "smoke", "--max-hours", "-1"), "max_hours"),
         (("mine.toml", "--scale", "smoke", "color=3"), "color"),
+        (("probing.toml", "--scale", "smoke"), "Unknown probe 'nope'"),
+        (("probing.toml", "--scale", "smoke", "--dry-run"), "Unknown probe 'nope'"),
+        (("varied.toml", "--scale", "smoke"), "variants.a.lrr is no field"),
+        (("varied.toml", "--scale", "smoke", "--dry-run"), "variants.a.lrr is no field. Did you mean 'lr'?"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(here: Path, words: tuple[str, ...], said: str) -> None:

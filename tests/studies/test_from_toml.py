@@ -66,6 +66,19 @@ def test_a_space_of_its_own_is_tuned() -> None:
         ('name = "../mine"\nquestion = "?"', "name"),
         ('name = "mine"\nquestion = "?"\n[[claims]]\ntext = "x"\nkind = "wins"', "claims.0.kind"),
         ('name = "mine"\nquestion = "?"\n[[figures]]\nname = "x"\nkind = "pie"\ntitle = "?"', "figures.0.kind"),
+        ('name = "mine"\nquestion = "?"\nsolver = {a = 1}', "solver: must be a list."),
+        ('name = "mine"\nquestion = "?"\nbatch_size = true', "batch_size: must be a list."),
+        ('name = "mine"\nquestion = "?"\ntune = 3', "tune: must be a table."),
+        ('name = "mine"\nquestion = "?"\nepochs = [-3]', "'60000 examples', '5%'."),
+        ('name = "mine"\nquestion = "?"\nepochs = ["5%"]', "'5%' must be a positive number of steps"),
+        (
+            'name = "mine"\nquestion = "?"\n[[tables]]\nname = "x"\nrows = "solver"',
+            "tables.0.title is missing. Fields there: columns, name, note, only, rows, title, value.",
+        ),
+        (
+            'name = "mine"\nquestion = "?"\n[[tables]]\nname = "x"\nrows = "solver"\ntitel = "?"\ntitle = "?"',
+            "tables.0.titel is no field. Did you mean 'title'?",
+        ),
     ],
 )
 def test_mistakes_are_one_line(text: str, said: str) -> None:
@@ -73,12 +86,51 @@ def test_mistakes_are_one_line(text: str, said: str) -> None:
         study_from_toml(text, "mine.toml")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+    assert ".." not in str(error.value).replace("../mine", "")
 
 
 def test_a_size_that_is_none() -> None:
     study = study_from_toml('name = "mine"\nquestion = "?"\nbatch_size = ["big"]', "mine.toml")
     with pytest.raises(InputError, match="baseline, large, huge, full"):
         study.arms(FACTS, EFFORT)
+
+
+def test_one_value_is_a_list_of_one() -> None:
+    text = 'name = "mine"\nquestion = "?"\nsolver = "lars"\nbatch_size = 64\nepochs = 3\nprobes = "trust-ratios"'
+    (arm,) = study_from_toml(text, "mine.toml").arms(FACTS, EFFORT)
+    assert (arm.recipe.solver, arm.batch_size, str(arm.epochs), arm.probes) == (
+        "lars",
+        64,
+        "3 epochs",
+        ("trust-ratios",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[variants.a]\nfoo = 3", "Study 'mine', variants.a.foo is no field. Fields there: adascale"),
+        ("[variants.a]\nlayerwise = {uper = 3}", "variants.a.layerwise.uper is no field. Did you mean 'upper'?"),
+        ("[variants.a]\nlr = -1", "Study 'mine', variants.a.lr: Input should be greater than 0."),
+        ('[variants.a]\nlr_rule = "linear"', "needs reference_batch_size"),
+        ('solver = "nope"', "Unknown solver 'nope'"),
+        ('batch_size = "medium"', "batch_size 'medium' is no size. Valid: a number, or baseline"),
+        ("batch_size = [5000]", "batch_size 5000 does not fit the 1000 training examples of 'w'. Valid: 1 to 1000"),
+        ("batch_size = [0]", "batch_size 0 does not fit"),
+    ],
+)
+def test_what_does_not_fit_the_workload_is_one_line(text: str, said: str) -> None:
+    facts = FACTS.model_copy(update={"solvers": ("lars", "momentum")})
+    with pytest.raises(InputError) as error:
+        study_from_toml(f'name = "mine"\nquestion = "?"\n{text}', "mine.toml").arms(facts, EFFORT)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_missing_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read_study(tmp_path / "none.toml")
+    assert str(error.value) == f"Cannot read the study '{tmp_path / 'none.toml'}': No such file or directory."
 
 
 def test_files_modules_and_names_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def root(
     Measures up to which batch size plain linear LR scaling works, up to which any recipe works, and what full-batch
     training reaches: with a verdict, its uncertainty and its cost.
 
-    [bold]Start here[/bold] (about five minutes on two cores, no download):
+    [bold]Start here[/bold] (about two minutes on two cores, no download):
 
         [cyan]batchlimit find digits[/cyan]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ OK = 0
 RUN_FAILED = 1
 BAD_INPUT = 2
 DEBUG_VARIABLE = "BATCHLIMIT_DEBUG"
+# A disk, a quota or a file that is full: nothing is wrong with the command or the tool.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Terminated(BaseException):
@@ -59,9 +62,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said. What is
-            # still buffered goes nowhere, or the interpreter would complain about it at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
+            _drop_output()
             raise typer.Exit(OK) from None
         except KeyboardInterrupt as stop:
             raise typer.Exit(_stopped(stop, signal.SIGINT)) from None
@@ -81,12 +83,38 @@ class Commands(TyperGroup):
     def _code(self, *args: Any, **extra: Any) -> int:
         try:
             returned = super().main(*args, **extra)
+            # Here rather than at the interpreter's end, where a full disk would be a traceback.
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return returned if isinstance(returned, int) else OK
         except InputError as error:
             say(str(error))
             return BAD_INPUT
+        except BrokenPipeError:
+            _drop_output()
+            return OK
+        except SystemExit as stop:
+            # How rich and click end the process where the reader of a help page has gone.
+            if isinstance(stop.__context__, BrokenPipeError):
+                return OK
+            raise
+        except OSError as error:
+            return _full(error) if error.errno in FULL else _unexpected(error)
         except Exception as error:
             return _unexpected(error)
+
+
+def _drop_output() -> None:
+    """Let what is still buffered for stdout go nowhere, or the interpreter would complain about it at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _full(error: OSError) -> int:
+    what = f"'{error.filename}'" if error.filename else "all of the output"
+    _drop_output()
+    say(f"cannot write {what}: {error.strerror}. Make room, then run the same command again.")
+    return RUN_FAILED
 
 
 def _unexpected(error: Exception) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from batchlimit.cli.exits import RUN_FAILED, resumable
 from batchlimit.cli.layers import Layers, own_options, toml_value
 from batchlimit.cli.places import Places, places, writable
 from batchlimit.cli.searching import SearchProgress
+from batchlimit.errors import InputError
 
 if TYPE_CHECKING:
     from batchlimit.findings import LimitFinding
@@ -84,7 +85,7 @@ def find(
     layers = o.layered(
         config,
         {
-            "batch_sizes": ("--batch-size", None if batch_size is None else toml_value(f"[{batch_size}]")),
+            "batch_sizes": ("--batch-size", None if batch_size is None else _sizes(batch_size)),
             "epochs": ("--epochs", epochs),
             "seeds": ("--seeds", seeds),
             "budget": ("--budget", budget),
@@ -122,6 +123,7 @@ def _search(
     """Check everything that can be checked, search, and write the report."""
     from batchlimit.tuning.question import FindSettings
 
+    _refuse_recipe(layers)
     own_options(layers, "baseline")
     sets = _technique_sets(layers)
     settings = layers.build(FindSettings, also=o.RunOptions.model_fields)
@@ -152,6 +154,27 @@ def _search(
     with Ledger.open(where.ledger, create=False) as kept:
         beside = () if finding.problem else redraw_beside(kept, finding.workload)
         return finding, beside, write_report(finding, kept.records(), where.out, beside)
+
+
+def _sizes(text: str) -> list[Any]:
+    """Return the batch sizes of --batch-size; whether they are sizes is checked with the other settings."""
+    sizes = toml_value(f"[{text}]")
+    if not isinstance(sizes, list) or not sizes:
+        raise InputError(f"Cannot read --batch-size '{text}'. Valid: whole numbers with commas, as '512,2048'.")
+    return sizes
+
+
+def _refuse_recipe(layers: Layers) -> None:
+    """Refuse 'recipe.lr', which other commands take, with what it is called here."""
+    given = layers.data.get("recipe")
+    if not isinstance(given, dict) or not given:
+        return
+    field = next(iter(given))
+    origin = layers.origin(("recipe", field))
+    raise InputError(
+        f"Unknown key 'recipe.{field}' (from {origin}). Did you mean 'baseline.{field}'? A search makes its recipes "
+        "from the workload's baseline; 'recipes' names those to try."
+    )
 
 
 def _technique_sets(layers: Layers) -> tuple[str, ...]:

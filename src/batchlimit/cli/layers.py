@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,10 +28,11 @@ TABLES = ("noise", "averaging")
 class Layers:
     """Nested settings with the origin of every value; what is put later wins.
 
-    Tables merge key by key; `put` of a whole table replaces it.
+    Tables merge key by key; `put` of a whole table replaces it. `aliases` are top-level keys that stand for others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
+        self._aliases = dict(aliases or {})
         self.data: dict[str, Any] = {}
         self._origins: dict[Keys, str] = {}
         self._texts: dict[Keys, str] = {}
@@ -42,14 +43,15 @@ class Layers:
         Raises:
             InputError: a part of the key is empty, or lies below a value that is no table.
         """
-        path = tuple(key.split("."))
-        if not all(path):
+        typed = tuple(key.split("."))
+        if not all(typed):
             raise InputError(f"The key '{key}' (from {origin}) has an empty part. Valid: 'recipe.lr=0.2'.")
+        path = (self._aliases.get(typed[0], typed[0]), *typed[1:])
         place = self.data
         for depth, part in enumerate(path[:-1], start=1):
             below = place.setdefault(part, {})
             if not isinstance(below, dict):
-                raise InputError(f"'{'.'.join(path[:depth])}' is a value, so '{key}' (from {origin}) cannot be set.")
+                raise InputError(f"'{'.'.join(typed[:depth])}' is a value, so '{key}' (from {origin}) cannot be set.")
             place = below
         place[path[-1]] = value
         for known in [known for known in self._origins if known[: len(path)] == path]:
@@ -71,7 +73,12 @@ class Layers:
             raise InputError(f"Cannot read the config file '{location}': {error.strerror or error}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"The config file '{location}' is not TOML: {error}.") from None
-        for key, value in table.items():
+        for name, value in table.items():
+            key = self._aliases.get(name, name)
+            if key != name and key in table:
+                raise InputError(
+                    f"'{location}' has both '{name}' and '{key}', which are one setting. Valid: one of them."
+                )
             self.data[key] = value
             self._origins[(key,)] = location.name
 
@@ -118,14 +125,6 @@ class Layers:
             elif isinstance(value, dict) and isinstance(here, dict) and not self.whole(key):
                 self.data[key] = _merged(value, here)
 
-    def rename(self, key: str, to: str) -> None:
-        """Let the top-level `key` stand for `to`, where `to` is not given itself."""
-        if key in self.data and to not in self.data:
-            self.data[to] = self.data.pop(key)
-            self._origins[(to,)] = self._origins.pop((key,))
-            if (key,) in self._texts:
-                self._texts[(to,)] = self._texts.pop((key,))
-
     def take(self, keys: Iterable[str]) -> Layers:
         """Move the top-level `keys` out into settings of their own and return these."""
         wanted = set(keys)
@@ -145,11 +144,13 @@ class Layers:
             InputError: a key or value that the model does not take: which, from where, what is wrong, what is valid.
         """
         try:
-            return model.model_validate(self.data)
+            built = model.model_validate(self.data)
         except ValidationError as error:
             if self._as_text(error):
                 return self.build(model, also=also)
             raise InputError(explain(error, model, self.data, self.origin, also)) from None
+        self._refuse_truths(self.data, built)
+        return built
 
     def check_changes(self, key: str, base: Frozen, *, also: Iterable[str] = ()) -> None:
         """Check that the table `key` holds changes that `base` takes; `also` are further keys valid in it.
@@ -158,14 +159,22 @@ class Layers:
             InputError: as `build`.
         """
         changes = {name: value for name, value in self.data.get(key, {}).items() if name not in also}
+        nested = Layers()
+        for name, value in changes.items():
+            nested.put(name, value, "")
         try:
-            base.updated(changes)
+            changed = base.updated(changes)
         except ValidationError as error:
-            nested = Layers()
-            for name, value in changes.items():
-                nested.put(name, value, "")
             data = _merged(base.model_dump(exclude_defaults=True), nested.data)
             raise InputError(explain(error, type(base), data, self.origin, also, prefix=(key,))) from None
+        self._refuse_truths(nested.data, changed, (key,))
+
+    def _refuse_truths(self, given: dict[str, Any], taken: BaseModel, prefix: Keys = ()) -> None:
+        """Refuse true and false where a number is wanted: pydantic takes them for 1 and 0."""
+        for path, value in _truths(given, taken, prefix):
+            origin = self.origin(path)
+            where = f" (from {origin})" if origin else ""
+            raise InputError(f"{'.'.join(path)} = {str(value).lower()}{where}: must be a number, not true or false.")
 
     def _as_text(self, error: ValidationError) -> bool:
         """Put the text the user typed where text is wanted and a number was read; return whether anything changed."""
@@ -201,6 +210,20 @@ def own_options(layers: Layers, key: str) -> None:
         # An empty table is all defaults, which no dotted name says.
         if isinstance(changes.get(name), dict) and changes[name]:
             changes |= {f"{name}.{field}": value for field, value in changes.pop(name).items()}
+
+
+def _truths(given: Any, taken: Any, path: Keys) -> Iterator[tuple[Keys, bool]]:
+    """Yield each true or false of `given` of which a number was made in `taken`, and where it stands."""
+    if isinstance(given, bool):
+        if isinstance(taken, (int, float)) and not isinstance(taken, bool):
+            yield path, given
+    elif isinstance(given, dict):
+        for key, value in given.items():
+            below = taken.get(key) if isinstance(taken, dict) else getattr(taken, key, None)
+            yield from _truths(value, below, (*path, key))
+    elif isinstance(given, (list, tuple)) and isinstance(taken, (list, tuple)):
+        for value, made in zip(given, taken, strict=False):
+            yield from _truths(value, made, path)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -127,9 +128,14 @@ class RunOptions(Frozen):
     ledger: str | None = None
 
 
-def layered(config: Path | None, flags: dict[str, tuple[str, object]], overrides: list[str] | None) -> Layers:
-    """Return file, flags and key=value laid over each other in this order."""
-    layers = Layers()
+def layered(
+    config: Path | None,
+    flags: dict[str, tuple[str, object]],
+    overrides: list[str] | None,
+    aliases: Mapping[str, str] | None = None,
+) -> Layers:
+    """Return file, flags and key=value laid over each other in this order; `aliases` are keys that stand for others."""
+    layers = Layers(aliases)
     if config is not None:
         layers.put_file(config)
     layers.put_flags(flags)

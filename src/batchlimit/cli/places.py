@@ -68,6 +68,17 @@ def writable(folder: Path) -> Iterator[None]:
         raise
 
 
+def folder_of(workload: str | None, out: str | None, ledger: str | None) -> tuple[str | None, str | None]:
+    """Return the workload and the output folder, where a run's folder may have been given as the workload."""
+    if workload is None or out is not None or ledger is not None:
+        return workload, out
+    if Path(places(workload, None, None).ledger).is_file():
+        return workload, None
+    folder = Path(workload).expanduser()
+    is_run = folder.name.startswith("batchlimit-") or (folder / "ledger.db").is_file()
+    return (None, workload) if is_run else (workload, None)
+
+
 def existing_ledger(workload: str | None, out: str | None, ledger: str | None) -> Places:
     """Return the places of an earlier run, found in the current folder where neither is given.
 

@@ -9,7 +9,7 @@ import typer
 
 from batchlimit.cli import options as o
 from batchlimit.cli.exits import RUN_FAILED
-from batchlimit.cli.places import existing_ledger
+from batchlimit.cli.places import existing_ledger, folder_of
 from batchlimit.errors import InputError
 
 
@@ -17,7 +17,9 @@ def report(
     workload: Annotated[
         str | None,
         typer.Argument(
-            metavar="[WORKLOAD]", help="Whose report; default: the only one in the ledger.", show_default=False
+            metavar="[WORKLOAD]",
+            help="Whose report, or the folder of a run; default: the only one.",
+            show_default=False,
         ),
     ] = None,
     out: o.OutFolder = None,
@@ -29,6 +31,7 @@ def report(
     [bold]Examples[/bold]
 
         [cyan]batchlimit report digits[/cyan]  (from ./batchlimit-digits/ledger.db)
+        [cyan]batchlimit report runs/digits[/cyan]  (a folder with a ledger.db)
         [cyan]batchlimit report --ledger batchlimit-digits/ledger.db --out elsewhere[/cyan]
     """
     from rich.text import Text
@@ -41,6 +44,7 @@ def report(
     from batchlimit.reports.folder import check_writable
     from batchlimit.reports.page import write_report
 
+    workload, out = folder_of(workload, out, ledger)
     where = existing_ledger(workload, out, ledger)
     check_writable(where.out)
     with Ledger.open(where.ledger, create=False) as kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from batchlimit.cli.places import Places, places, writable
 from batchlimit.cli.study_pages import FOLDER, draw_index
 from batchlimit.cli.study_progress import StudyProgress
 from batchlimit.cli.terminal import Output
+from batchlimit.errors import InputError
 
 if TYPE_CHECKING:
     from batchlimit.api.study import Studying, StudyPlan
@@ -121,14 +123,23 @@ def study(
     run_options = o.run_options(layers)
     where = places(workload, run_options.out, run_options.ledger)
     asked = _asked(names)
-    with _studying(workload, layers, run_options, where, dry_run=dry_run) as studying:
-        if dry_run:
-            _show_plans([studying.plan(name) for name in asked], studying, as_json=as_json)
-            return
-        message = f"Finished trials are in {where.shown}; the same command goes on from there"
-        with writable(where.out), StudyProgress(len(asked), quiet=quiet) as progress, resumable(message):
-            done = [_one(studying, name, where.out, progress) for name in asked]
-            index = draw_index(studying.kept, where.out)
+    own = _own(asked)
+    if dry_run or own:
+        # Before a ledger is made, and with it the folder that it lies in.
+        with _studying(workload, layers, run_options, where, dry_run=True) as studying:
+            _check_probes(studying, own)
+            if dry_run:
+                _show_plans([studying.plan(name) for name in asked], studying, as_json=as_json)
+                return
+    message = f"Finished trials are in {where.shown}; the same command goes on from there"
+    with (
+        writable(where.out),
+        _studying(workload, layers, run_options, where, dry_run=False) as studying,
+        StudyProgress(len(asked), quiet=quiet) as progress,
+        resumable(message),
+    ):
+        done = [_one(studying, name, where.out, progress) for name in asked]
+        index = draw_index(studying.kept, where.out)
     if as_json:
         print(json.dumps({"studies": [_as_object(*pair) for pair in done], "index": str(index), "ledger": where.shown}))
     else:
@@ -141,9 +152,30 @@ def _asked(names: str) -> list[str]:
     from batchlimit.studies.finding import find_study
 
     asked = list(studies) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    if not asked:
+        raise InputError(
+            f"There is no study in '{names}'. Valid: names with commas ('batchlimit list studies'), all, or your own: "
+            "file.toml, file.py:name."
+        )
     for name in asked:
         find_study(name)
     return asked
+
+
+def _own(asked: Iterable[str]) -> list[str]:
+    """Return those that are no studies of batchlimit's: their arms may hold any mistake."""
+    from batchlimit.studies import studies
+
+    return [name for name in asked if name not in studies]
+
+
+def _check_probes(studying: Studying, names: Iterable[str]) -> None:
+    """Plan the studies `names` and check their probes, which training looks up after all tuning only."""
+    from batchlimit.probes import probes
+
+    for name in names:
+        for probe in {probe: None for arm in studying.plan(name, timed=False).arms for probe in arm.probes}:
+            probes.get(probe)
 
 
 def _studying(workload: str, layers: Layers, run_options: o.RunOptions, where: Places, *, dry_run: bool) -> Studying:
@@ -156,8 +188,6 @@ def _studying(workload: str, layers: Layers, run_options: o.RunOptions, where: P
 
     layers.check_changes("recipe", resolve(workload).baseline)
     kept = "://" in where.ledger or Path(where.ledger).is_file()
-    if not dry_run and "://" not in where.ledger:
-        Path(where.ledger).parent.mkdir(parents=True, exist_ok=True)
     ledger = where.ledger if kept or not dry_run else ":memory:"
     return Studying(workload, settings, ledger, run_options.jobs, o.execution(run_options))
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from batchlimit.cli import options as o
-from batchlimit.cli.exits import RUN_FAILED, resumable
+from batchlimit.cli.exits import RUN_FAILED, resumable, say
 from batchlimit.cli.layers import OPTIONS, Layers
 from batchlimit.cli.training import TrainingProgress, measured, summary
+from batchlimit.errors import InputError
 
 if TYPE_CHECKING:
     from batchlimit.config import TrialConfig
@@ -19,10 +21,20 @@ if TYPE_CHECKING:
     from batchlimit.workloads.workload import Workload
 
 RECIPE = "What to train"
+# 'epochs' is what the other commands call it; a trial's own word is its budget.
+ALIASES = {"epochs": "budget"}
 
 
 def train(
-    workload: o.WorkloadName,
+    workload: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WORKLOAD",
+            help="A built-in one ('batchlimit list workloads') or your own: my_module:my_workload, path/file.py:name. "
+            "Default: the 'workload' of the file.",
+            show_default=False,
+        ),
+    ] = None,
     overrides: o.Overrides = None,
     config: o.ConfigFile = None,
     batch_size: Annotated[
@@ -84,11 +96,16 @@ def train(
         [cyan]batchlimit train digits --batch-size 512 recipe.lr=0.4 recipe.warmup='3 epochs'[/cyan]
         [cyan]batchlimit train digits recipe.solver=lars recipe.lr=6 --seed 1 --json[/cyan]
         [cyan]batchlimit train digits --probe weight-distance,trust-ratios[/cyan]
-        [cyan]batchlimit train mnist --config winner.toml[/cyan]  (a recipe pasted from a report)
+        [cyan]batchlimit train --config winner.toml[/cyan]  (a recipe pasted from a report, with its workload)
 
     Without a file the recipe is the workload's baseline; a \\[recipe] table in the file replaces it whole, and
-    recipe.KEY=VALUE changes one field. Exits with 1 where training diverges or fails.
+    recipe.KEY=VALUE changes one field. Order: defaults, file, flags, key=value; a WORKLOAD wins over the file's. Exits
+    with 1 where training diverges or fails.
     """
+    if workload is not None and re.match(r"[A-Za-z_][\w.]*=", workload):
+        # Without a WORKLOAD, the first setting stands in its place.
+        overrides = [workload, *(overrides or [])]
+        workload = None
     layers = o.layered(
         config,
         {
@@ -103,14 +120,17 @@ def train(
             "ledger": ("--ledger", ledger),
         },
         overrides,
+        ALIASES,
     )
     run_options = o.run_options(layers)
-    # 'epochs' is what the other commands call it; a trial's own word is its budget.
-    layers.rename("epochs", "budget")
+    name, note = _named(workload, layers)
     from batchlimit.workloads.resolve import resolve
 
-    resolved = resolve(workload)
-    trial = trial_config(resolved, workload, layers)
+    resolved = resolve(name)
+    trial = trial_config(resolved, name, layers)
+    _check_places(run_options)
+    if note:
+        say(note)
     with resumable("This trial is lost; the same command starts it again"):
         record = _run(trial, resolved, run_options, TrainingProgress(resolved, trial, quiet=quiet))
     _keep(record, run_options)
@@ -121,6 +141,23 @@ def train(
         measured(record)
     if record.status != "complete":
         raise typer.Exit(RUN_FAILED)
+
+
+def _named(argument: str | None, layers: Layers) -> tuple[str, str]:
+    """Return the workload to train, and what is to be said where the argument and the settings name different ones."""
+    given = layers.data.get("workload")
+    origin = layers.origin(("workload",))
+    if argument is not None:
+        differs = isinstance(given, str) and given != argument
+        return argument, f"training '{argument}', not '{given}' (from {origin})." if differs else ""
+    if given is None:
+        raise InputError(
+            "Say what to train. Valid: a WORKLOAD ('batchlimit list workloads'), or a --config file that names its "
+            "workload. See 'batchlimit train --help'."
+        )
+    if not isinstance(given, str):
+        raise InputError(f"workload (from {origin or 'the settings'}): must be text, as 'digits'.")
+    return given, ""
 
 
 def trial_config(workload: Workload, name: str, layers: Layers) -> TrialConfig:
@@ -143,15 +180,17 @@ def trial_config(workload: Workload, name: str, layers: Layers) -> TrialConfig:
             if layers.given(f"recipe.{owner}"):
                 recipe.pop(name, None)
     layers.underlay({**base, "recipe": recipe})
-    return layers.build(TrialConfig, also=o.RunOptions.model_fields)
+    return layers.build(TrialConfig, also=[*o.RunOptions.model_fields, *ALIASES])
 
 
 def _run(trial: TrialConfig, workload: Workload, run_options: o.RunOptions, progress: TrainingProgress) -> TrialRecord:
     from batchlimit.engine import run
+    from batchlimit.engine.rehearsal import rehearse
 
-    _check_places(run_options)
+    execution = o.execution(run_options)
+    rehearse(workload, execution.torch_device())
     with progress:
-        return run(trial, workload=workload, execution=o.execution(run_options), on_point=progress.point)
+        return run(trial, workload=workload, execution=execution, on_point=progress.point)
 
 
 def _check_places(run_options: o.RunOptions) -> None:
@@ -160,7 +199,10 @@ def _check_places(run_options: o.RunOptions) -> None:
     from batchlimit.reports.folder import check_writable
 
     if run_options.out is not None:
-        check_writable(Path(run_options.out).expanduser().resolve().parent)
+        path = Path(run_options.out).expanduser()
+        if path.is_dir():
+            raise InputError(f"--out '{path}' is a folder. Name a file in it, as '{path / 'record.json'}'.")
+        check_writable(path.resolve().parent)
     if run_options.ledger is not None:
         Ledger.open(run_options.ledger).close()
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from batchlimit.config import DurationField, Frozen, Scalar
+from batchlimit.config import Frozen, Recipe, Scalar, TrainingLength
 from batchlimit.durations import Duration
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, unknown_name
 from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.claims import Claim, better, fails, reaches
 from batchlimit.studies.facts import Effort, Facts
@@ -21,6 +22,14 @@ from batchlimit.studies.study import Study
 from batchlimit.studies.views import FigureSpec, PaperValue, TableSpec
 
 SIZES = ("baseline", "large", "huge", "full")
+_PHRASES = {
+    "missing": "is missing",
+    "extra_forbidden": "is no field",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "string_type": "must be text",
+}
 
 
 class WrittenClaim(Frozen):
@@ -53,7 +62,7 @@ class WrittenStudy(Frozen):
     note: str = ""
     batch_size: tuple[int | str, ...] = ("baseline", "large", "full")
     solver: tuple[str, ...] = ("momentum",)
-    epochs: tuple[DurationField, ...] = ()
+    epochs: tuple[TrainingLength, ...] = ()
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
     tune: dict[str, Any] | bool = True
     seeds: int | None = Field(default=None, ge=1)
@@ -64,6 +73,13 @@ class WrittenStudy(Frozen):
     figures: tuple[FigureSpec, ...] = ()
     claims: tuple[WrittenClaim, ...] = ()
     paper_values: tuple[PaperValue, ...] = ()
+
+    @field_validator("batch_size", "solver", "epochs", "probes", "watch", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        """Take a single value for a list of one."""
+        single = isinstance(given, (str, int, float)) and not isinstance(given, bool)
+        return (given,) if single else given
 
     def study(self) -> Study:
         """Return the study that the file describes; without tables and figures of its own, it gets one of each."""
@@ -99,8 +115,8 @@ class WrittenStudy(Frozen):
         length: Duration,
         batch_size: int | str,
     ) -> Arm:
-        size = batch_size if isinstance(batch_size, int) else self._size(facts, batch_size)
-        recipe = derived(facts, solver, size).updated(dict(changes))
+        size = self._size(facts, batch_size)
+        recipe = self._recipe(facts, solver, size, variant, changes)
         spending = effort.model_copy(update={"budget": self.budget or effort.budget})
         labels: dict[str, Scalar] = {"solver": solver, "batch size": size}
         labels |= {"variant": variant} if self.variants else {}
@@ -119,7 +135,24 @@ class WrittenStudy(Frozen):
             watch=self.watch,
         )
 
-    def _size(self, facts: Facts, name: str) -> int:
+    def _recipe(self, facts: Facts, solver: str, size: int, variant: str, changes: Mapping[str, Any]) -> Recipe:
+        if facts.solvers and solver not in facts.solvers:
+            raise InputError(f"Study '{self.name}': {unknown_name('solver', solver, facts.solvers)}")
+        try:
+            recipe: Recipe = derived(facts, solver, size).updated(dict(changes))
+        except ValidationError as error:
+            what = _explained(error, Recipe, changes, ("variants", variant))
+            raise InputError(f"Study '{self.name}', {what}") from None
+        return recipe
+
+    def _size(self, facts: Facts, name: int | str) -> int:
+        if isinstance(name, int):
+            if 1 <= name <= facts.dataset_size:
+                return name
+            raise InputError(
+                f"Study '{self.name}': batch_size {name} does not fit the {facts.dataset_size} training examples of "
+                f"'{facts.workload}'. Valid: 1 to {facts.dataset_size}, or {', '.join(SIZES)}."
+            )
         if name not in SIZES:
             raise InputError(
                 f"Study '{self.name}': batch_size '{name}' is no size. Valid: a number, or {', '.join(SIZES)}."
@@ -134,15 +167,56 @@ def study_from_toml(text: str, origin: str) -> Study:
         InputError: it is not TOML, or a field is unknown, missing or wrong.
     """
     try:
-        return WrittenStudy.model_validate(tomllib.loads(text)).study()
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"The study '{origin}' is not TOML: {error}.") from None
+    try:
+        return WrittenStudy.model_validate(content).study()
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        fields = ", ".join(WrittenStudy.model_fields)
-        raise InputError(f"The study '{origin}', {place or 'top level'}: {what}. Fields: {fields}.") from None
+        raise InputError(f"The study '{origin}', {_explained(error, WrittenStudy, content)}") from None
+
+
+def _explained(
+    error: ValidationError, model: type[BaseModel], content: Mapping[str, Any], prefix: Iterable[str] = ()
+) -> str:
+    """Return where the first problem of `content` is and what, with the valid fields where one is wrong or missing."""
+    first = error.errors(include_url=False)[0]
+    kind, place = first["type"], tuple(_written(first["loc"], content))
+    what = _PHRASES.get(kind, first["msg"].removeprefix("Value error, ").rstrip("."))
+    named = kind in ("missing", "extra_forbidden")
+    if named:
+        place = first["loc"]
+        fields = sorted(_table(model, place[:-1]).model_fields)
+        near = difflib.get_close_matches(str(place[-1]), fields, n=1) if kind == "extra_forbidden" else []
+        what += f". Did you mean '{near[0]}'?" if near else "."
+        what += f" Fields there: {', '.join(fields)}"
+    where = ".".join(map(str, (*prefix, *place)))
+    return f"{where}{' ' if named else ': '}{what}." if where else f"{what}."
+
+
+def _written(loc: Iterable[int | str], content: Any) -> Iterator[int | str]:
+    """Yield the parts of pydantic's location that the file has: it adds the names of union members."""
+    for part in loc:
+        known = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
+        if not known:
+            return
+        yield part
+        content = content[part]
+
+
+def _table(model: type[BaseModel], place: Iterable[int | str]) -> type[BaseModel]:
+    """Return the model of the table at `place`; indices of lists say nothing about it."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        model = next(_models(field.annotation), model) if field else model
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def read_study(path: Path) -> tuple[Study, str]:
@@ -154,5 +228,6 @@ def read_study(path: Path) -> tuple[Study, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read the study '{path}': {error}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot read the study '{path}': {reason}.") from None
     return study_from_toml(text, path.name), text
