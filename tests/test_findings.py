@@ -92,3 +92,20 @@ def test_what_it_does_not_know_is_refused(wrong):
 def test_findings_are_immutable():
     with pytest.raises(ValidationError, match="frozen"):
         finding().cost.trials = 0
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ((0.5, -0.2, 1.3), (0.0, 1.0)),
+        ((0.98, 0.97, 0.99), (0.97, 0.99)),
+        ((1.5, -0.2, 3.0), (-0.2, 3.0)),
+        ((0.5, None, None), (None, None)),
+    ],
+)
+def test_no_interval_of_a_share_leaves_0_to_1(
+    given: tuple[float, float | None, float | None], shown: tuple[float | None, float | None]
+) -> None:
+    mean, low, high = given
+    found = Estimate(mean=mean, low=low, high=high, n=2).as_share()
+    assert (found.mean, found.low, found.high, found.n) == (mean, *shown, 2)

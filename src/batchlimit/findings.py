@@ -26,6 +26,12 @@ class Estimate(Finding):
     high: float | None = None
     n: int = 0
 
+    def as_share(self) -> Estimate:
+        """Return the estimate of a share, printed as a percentage: no end of its interval is below 0 or above 1."""
+        if self.mean is None or self.low is None or self.high is None or not 0 <= self.mean <= 1:
+            return self
+        return self.model_copy(update={"low": max(0.0, self.low), "high": min(1.0, self.high)})
+
 
 class Measurement(Finding):
     """One recipe at one batch size, trained with several seeds and scored on the test split.

@@ -127,7 +127,7 @@ def _cell(result: StudyResult, arms: Sequence[ArmResult], spec: TableSpec, quant
         return Cell("not finished", status="unfinished", paper=paper, arms=len(arms))
     if best.status == "diverged":
         return Cell("diverged", diverged=best.diverged, status="diverged", paper=paper, arms=len(arms))
-    found = best.estimate(spec.value)
+    found = quantity.shown(best.estimate(spec.value))
     mark = EDGE if best.at_edge else ""
     return Cell(estimate_words(found, quantity) + mark, found, best.diverged, "measured", paper, len(arms))
 
@@ -261,7 +261,7 @@ def _said_of(arm: ArmResult, quantity: Measure) -> str:
     if arm.status != "measured":
         return "not finished" if arm.status == "unfinished" else arm.status
     lost = f"; {arm.diverged} diverged" if arm.diverged else ""
-    return estimate_words(arm.estimate(), quantity) + lost
+    return estimate_words(quantity.shown(arm.estimate()), quantity) + lost
 
 
 def arm_rows(result: StudyResult) -> list[ArmRow]:

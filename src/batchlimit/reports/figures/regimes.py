@@ -51,7 +51,9 @@ def points(finding: LimitFinding) -> list[Row]:
     """Return one row for each (batch size, series): the estimate, seeds, those that diverged, and the decision."""
     rows: list[Row] = []
     baseline = finding.baseline
+    percent = is_percent(finding)
     if baseline is not None:
+        known = baseline.metric.as_share() if percent else baseline.metric
         rows.append(
             {
                 "batch_size": baseline.batch_size,
@@ -59,8 +61,8 @@ def points(finding: LimitFinding) -> list[Row]:
                 "recipe": BASELINE_SERIES,
                 "solver": baseline.recipe.solver,
                 "metric": baseline.metric.mean,
-                "low": baseline.metric.low,
-                "high": baseline.metric.high,
+                "low": known.low,
+                "high": known.high,
                 "seeds": baseline.metric.n,
                 "diverged": 0,
                 "decision": "",
@@ -69,19 +71,21 @@ def points(finding: LimitFinding) -> list[Row]:
     for size in all_sizes(finding):
         for series, measured in ((LINEAR_SERIES, size.linear), (BEST_SERIES, reached_by(size))):
             if measured is not None:
-                rows.append(_point(series, measured) | ({"recipe": LINEAR_SERIES} if measured is size.linear else {}))
+                recipe: Row = {"recipe": LINEAR_SERIES} if measured is size.linear else {}
+                rows.append(_point(series, measured, percent) | recipe)
     return rows
 
 
-def _point(series: str, measured: Measurement) -> Row:
+def _point(series: str, measured: Measurement, percent: bool) -> Row:
+    known = measured.metric.as_share() if percent else measured.metric
     return {
         "batch_size": measured.batch_size,
         "series": series,
         "recipe": measured.name,
         "solver": measured.recipe.solver,
         "metric": measured.metric.mean,
-        "low": measured.metric.low,
-        "high": measured.metric.high,
+        "low": known.low,
+        "high": known.high,
         "seeds": measured.seeds,
         "diverged": measured.diverged,
         "decision": measured.decision,

@@ -45,7 +45,7 @@ def _point(result: StudyResult, spec: FigureSpec, place: Cell) -> list[Row]:
     best = result.best(arms) or (arms[0] if arms else None)
     if best is None:
         return []
-    found = best.estimate(spec.y)  # type: ignore[arg-type]  # any other name is a further metric
+    found = measure(result, spec.y).shown(best.estimate(spec.y))  # type: ignore[arg-type]  # or a further metric's name
     paper = paper_of(result, [best]) if spec.y == "metric" and is_comparable(result) else None
     return [
         {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchlimit.errors import InputError
-from batchlimit.findings import Direction
+from batchlimit.findings import Direction, Estimate
 from batchlimit.records import HistoryPoint
 from batchlimit.reports.figures.figure import tick_label
 from batchlimit.reports.quantities import count, metric_text, span
@@ -40,6 +40,10 @@ class Measure:
         if self.time:
             return span(value)
         return metric_text(value, percent=self.percent, digits=2 if self.percent else 1)
+
+    def shown(self, estimate: Estimate) -> Estimate:
+        """Return the estimate as it is shown: that of a percentage without what lies below 0 or above 100."""
+        return estimate.as_share() if self.percent else estimate
 
     @property
     def ticks(self) -> str:

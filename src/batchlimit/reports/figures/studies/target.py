@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchlimit.findings import Estimate
-from batchlimit.reports.figures.studies.measures import Measure
+from batchlimit.reports.figures.studies.measures import Measure, measure
 from batchlimit.studies.judges import TARGET
 from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.views import FigureSpec
@@ -43,7 +43,7 @@ def target(result: StudyResult, spec: FigureSpec) -> Target | None:
     if spec.y != "metric":
         return None
     found = _baseline(result)
-    reached = found.estimate() if found is not None else Estimate()
+    reached = measure(result, spec.y).shown(found.estimate()) if found is not None else Estimate()
     if found is None or reached.mean is None:
         return None
     allowance = (1.0 - TARGET) * abs(reached.mean)
