@@ -22,6 +22,7 @@ from batchlimit.findings import (
     Estimate,
     LimitFinding,
     Measurement,
+    Tuned,
 )
 from batchlimit.records import Scores, TrialRecord
 from batchlimit.tuning.driver import Event
@@ -206,6 +207,14 @@ def test_the_final_table_fits_80_columns_and_tells_every_size(finding: LimitFind
     assert "diverged  fail" in rows[2]
     assert "97.90 % ± 0.20  pass" in rows[2]
     assert "90.00 % ± 0.20 (2" in rows[3]
+
+
+def test_a_size_at_which_all_tuning_was_in_vain_says_so(finding: LimitFinding) -> None:
+    vain = BatchSizeFinding(batch_size=500, tried=(Tuned(name="lars", trials=4, best=None, recipe=None),))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(finding_table(finding.model_copy(update={"by_batch_size": (vain,), "full": None})))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "none near the target" in next(row for row in text.splitlines() if row.split()[:1] == ["500"])
 
 
 def test_the_conclusion_ends_with_the_report(finding: LimitFinding, capsys: pytest.CaptureFixture[str]) -> None:

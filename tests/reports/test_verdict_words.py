@@ -103,6 +103,8 @@ def test_json_is_strict_and_has_the_promised_keys(finding: LimitFinding) -> None
     assert isinstance(content["baseline"], dict)
     assert isinstance(content["by_batch_size"], list)
     assert content["report"] == "out/report.html"
+    if finding.problem:
+        assert (content["small_up_to"], content["large_up_to"]) == (None, None)
 
 
 def test_json_gives_the_interval_beside_the_plain_number() -> None:

@@ -133,6 +133,14 @@ def test_a_baseline_s_batch_size_is_a_whole_number(size: object) -> None:
         FindSettings.model_validate({"baseline": {"batch_size": size}})
 
 
+def test_a_workload_s_own_recipe_is_tried_with_its_warmup_and_its_lr_rule_counts_once() -> None:
+    ruled = Recipe(lr=0.4, warmup="5 epochs", lr_rule="linear", reference_batch_size=16)
+    own = replace(WORKLOAD, recipes={"ruled": ruled, "plain": Recipe(lr=0.4)})
+    found = {candidate.name: candidate for candidate in question_of(own, FindSettings(), 1000).candidates}
+    assert (found["ruled"].warmups, found["ruled"].exponent) == (("0%", "5 epochs", "30%"), 0.0)
+    assert (found["plain"].warmups, found["plain"].exponent) == (("0%", "10%", "30%"), 0.5)
+
+
 def test_a_baseline_with_adascale_can_be_asked_about() -> None:
     baseline = {"adascale": True, "reference_batch_size": 16}
     asked = question_of(WORKLOAD, FindSettings(baseline=baseline), 1000)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchlimit.config import UNSCALED
+from batchlimit.config import UNSCALED, Recipe
 from batchlimit.errors import InputError
 from batchlimit.findings import LimitFinding
 from batchlimit.ledger import Ledger
@@ -48,11 +48,20 @@ def question_of(workload: Workload, settings: FindSettings, dataset_size: int) -
     batch_size, baseline = asked_baseline(workload, settings)
     plain = {**UNSCALED, "lr": baseline.peak_lr(batch_size)}
     candidates = (
-        tuple(Candidate(name=name, recipe=recipe) for name, recipe in workload.recipes.items())
+        tuple(_own_candidate(name, recipe) for name, recipe in workload.recipes.items())
         if workload.recipes
         else known(baseline.updated(plain))
     )
     return make_question(workload, settings, dataset_size=dataset_size, candidates=candidates)
+
+
+def _own_candidate(name: str, recipe: Recipe) -> Candidate:
+    """Return a workload's own recipe as a candidate: its warmup comes first, and its LR rule is not doubled."""
+    ruled = recipe.lr_rule != "none" or recipe.adascale
+    plain = Candidate(name=name, recipe=recipe, exponent=0.0 if ruled else 0.5)
+    if not recipe.warmup.amount:
+        return plain
+    return plain.model_copy(update={"warmups": (plain.warmups[0], str(recipe.warmup), plain.warmups[-1])})
 
 
 def claim_workload(ledger: Ledger, workload: Workload) -> None:

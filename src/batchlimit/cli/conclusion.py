@@ -13,7 +13,15 @@ from batchlimit.cli.terminal import Output
 from batchlimit.findings import Estimate, LimitFinding, Measurement
 from batchlimit.reports.quantities import count, is_percent, metric_text
 from batchlimit.reports.tables import set_rows
-from batchlimit.reports.verdict import all_sizes, as_json, further_with_less, reached_by, sentence, summary_lines
+from batchlimit.reports.verdict import (
+    all_sizes,
+    as_json,
+    further_with_less,
+    reached_by,
+    sentence,
+    summary_lines,
+    tried_in_vain,
+)
 
 DECISION_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _REGIMES = {"baseline": "", "small": "green", "large": "cyan", "huge": "red", "unknown": "yellow"}
@@ -73,7 +81,7 @@ def finding_table(finding: LimitFinding) -> Table:
             count(row.batch_size),
             Text(row.regime, style=_REGIMES[row.regime]),
             measured(row.linear, percent=percent),
-            measured(best, percent=percent),
+            measured(best, percent=percent) if best or not tried_in_vain(row) else Text("none near the target"),
             Text(best.name) if best else Text(""),
         )
     return table
@@ -89,7 +97,7 @@ def sets_table(finding: LimitFinding, beside: Sequence[LimitFinding]) -> Table:
     table.add_column("at full batch (B_F)")
     table.add_column("trials", justify="right")
     for row in set_rows(finding, beside):
-        best = plus_minus(row.full, percent=percent) if row.full is not None else "-"
+        best = plus_minus(row.full, percent=percent) if row.full is not None else row.full_known
         table.add_row(
             Text(row.techniques),
             row.linear,

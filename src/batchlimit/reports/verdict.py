@@ -234,7 +234,8 @@ def rests_on(finding: LimitFinding) -> list[str]:
 
 def as_json(finding: LimitFinding, report_path: str | Path | None) -> dict[str, Any]:
     """Return what `batchlimit find --json` prints: strict JSON values only, None where nothing finite is known."""
-    small, large = finding.small_up_to, finding.large_up_to
+    # Before a search has ended, the baseline's size, which holds by definition, would look like a limit.
+    small, large = (Boundary(), Boundary()) if finding.problem else (finding.small_up_to, finding.large_up_to)
     content = {
         "workload": finding.workload,
         "verdict": sentence(finding),
