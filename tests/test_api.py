@@ -72,6 +72,14 @@ def test_the_limit_of_a_workload_of_ones_own(tmp_path: Path) -> None:
         assert batchlimit.redraw(ledger, "clouds") == finding
 
 
+def test_without_a_validation_split_the_finding_says_what_selected() -> None:
+    data = CLOUDS.load()
+    unheld = replace(CLOUDS, load=lambda: DataSet(train=data.train, test=data.test))
+    settings = QUICK.model_copy(update={"recipes": ("adamw",), "batch_sizes": (160,), "budget": 1, "max_seeds": 2})
+    assert batchlimit.find_limit(unheld, settings=settings).no_validation
+    assert not batchlimit.find_limit(CLOUDS, settings=settings).no_validation
+
+
 BOTH = QUICK.model_copy(update={"recipes": None, "batch_sizes": (160,), "budget": 1, "max_seeds": 2})
 
 

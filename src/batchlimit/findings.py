@@ -127,8 +127,9 @@ class LimitFinding(Finding):
     `problem` is set when there is no verdict to give (say, every baseline trial diverged) and then says why in a
     sentence. `techniques` names the technique set and `recipes` its members; `budget` is the number of tuning trials
     for each recipe and batch size. `metric_percent` says whether to print the metric times 100 (the workload's
-    `Metric.percent`; None: judged by the metric's name). `changes` are the settings of the search that no other field
-    tells and that differ from their defaults.
+    `Metric.percent`; None: judged by the metric's name). `no_validation` says that recipes were selected on the test
+    split for want of another. `changes` are the settings of the search that no other field tells and that differ from
+    their defaults.
     """
 
     workload: str
@@ -145,6 +146,7 @@ class LimitFinding(Finding):
     budget: int
     seeds: tuple[int, int]
     confidence: float = 0.95
+    no_validation: bool = False
     baseline: BaselineFinding | None = None
     small_up_to: Boundary = Boundary()
     large_up_to: Boundary = Boundary()

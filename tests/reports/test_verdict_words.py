@@ -78,6 +78,7 @@ def test_the_summary_states_what_the_verdict_rests_on() -> None:
     ):
         assert part in text
     assert "monotone" not in "\n".join(summary_lines(loss_finding()))
+    assert "no validation split" in "\n".join(summary_lines(digits_finding(no_validation=True)))
     assert "Decided by 95 % confidence intervals" in text
     sure = digits_finding(confidence=0.99, search="exhaustive")
     assert sure.baseline is not None

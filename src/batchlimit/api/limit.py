@@ -161,9 +161,10 @@ def _telling(search: LimitSearch, on_event: OnEvent | None, on_finding: OnFindin
 
 def _checked_question(workload: Workload, settings: FindSettings, execution: Execution) -> Question:
     """Return the question, once everything that can be wrong with it has been looked at."""
-    from batchlimit.engine.check import check_names, dataset_size
+    from batchlimit.engine.check import check_names, dataset_size, has_validation
 
     question = question_of(workload, settings, dataset_size(workload, settings.protocol))
+    question = question.model_copy(update={"no_validation": not has_validation(workload)})
     for candidate in question.candidates:
         check_names(workload, candidate.recipe, question.batch_sizes, execution)
     check_names(workload, question.baseline, (question.baseline_batch_size, *question.batch_sizes), execution)

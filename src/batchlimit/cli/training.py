@@ -101,9 +101,9 @@ def summary(record: TrialRecord, workload: Workload) -> None:
     table.add_column("loss", justify="right")
     if workload.metric.total is not None:
         table.add_column(workload.metric.name, justify="right")
-    selected = "selection (test split)" if trial.protocol == "paper" else "validation"
-    for split, scores in ((selected, record.selection), ("test", record.test)):
-        if scores is None or (split != "test" and trial.protocol == "paper"):
+    for split, scores in (("validation", record.selection), ("test", record.test)):
+        # Where the test split selects (the paper's protocol, or no validation split), its scores are the same.
+        if scores is None or (split == "validation" and scores == record.test):
             continue
         cells = [split, "-" if scores.loss is None else f"{scores.loss:.4f}"]
         if workload.metric.total is not None:

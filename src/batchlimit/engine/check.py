@@ -31,6 +31,12 @@ def dataset_size(workload: Workload, protocol: str) -> int:
     return len(divide(workload.load(), protocol).train)
 
 
+def has_validation(workload: Workload) -> bool:
+    """Return whether recipes can be selected by examples that are neither trained on nor tested with."""
+    data = workload.load()
+    return data.validation is not None or data.validation_size > 0
+
+
 def constant_score(workload: Workload) -> float | None:
     """Return what always answering the most frequent label of the test split would score.
 

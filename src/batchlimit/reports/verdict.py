@@ -229,6 +229,8 @@ def rests_on(finding: LimitFinding) -> list[str]:
         )
     if finding.protocol == "paper":
         lines.append("Paper protocol: recipes were selected on the test split, which flatters them.")
+    elif finding.no_validation:
+        lines.append("There is no validation split: recipes were selected on the test split, which flatters them.")
     return lines
 
 

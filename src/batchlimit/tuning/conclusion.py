@@ -48,6 +48,7 @@ def conclude(notebook: Notebook) -> LimitFinding:
         budget=settings.budget,
         seeds=(settings.seeds, settings.max_seeds),
         confidence=settings.confidence,
+        no_validation=question.no_validation,
         baseline=_baseline(notebook),
         small_up_to=small,
         large_up_to=large,

@@ -70,7 +70,10 @@ class FindSettings(Frozen):
 
 
 class Question(Frozen):
-    """How large can the batch be, for this workload, by these definitions, with these techniques and this budget?"""
+    """How large can the batch be, for this workload, by these definitions, with these techniques and this budget?
+
+    `no_validation` says that the workload has no validation split, so that the test split selects under any protocol.
+    """
 
     workload: str
     metric_name: str
@@ -84,6 +87,7 @@ class Question(Frozen):
     candidates: tuple[Candidate, ...]
     techniques: str
     settings: FindSettings
+    no_validation: bool = False
 
     def differs_in_techniques_alone(self, other: Question) -> bool:
         """Say whether the two differ in their technique set and recipes, and in nothing else."""
