@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -18,6 +18,8 @@ FINITE = st.floats(-1e3, 1e3, allow_nan=False)
 
 @settings(max_examples=30, deadline=None)
 @given(values=st.lists(FINITE, min_size=2, max_size=12))
+@example(values=[0.0, 2e-128])
+@example(values=[0.0, 2e-170])
 def test_an_interval_holds_its_mean_and_of_five_values_lies_within_them(values):
     found = mean_interval(values)
     rounding = 1e-9 * (1 + max(map(abs, values)))

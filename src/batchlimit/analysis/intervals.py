@@ -172,6 +172,7 @@ def _students(mean: float, samples: Sequence[Sequence[float]], confidence: float
     n = min(map(len, samples))
     if error == 0:
         return Estimate(mean=mean, low=mean, high=mean, n=n)
-    freedom = error**2 / sum(s**2 / (len(sample) - 1) for s, sample in zip(squares, samples, strict=True))
+    # By shares of the sum, for squares of tiny numbers vanish.
+    freedom = 1.0 / sum((s / error) ** 2 / (len(sample) - 1) for s, sample in zip(squares, samples, strict=True))
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(error)
     return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)
