@@ -107,5 +107,5 @@ def test_no_interval_of_a_share_leaves_0_to_1(
     given: tuple[float, float | None, float | None], shown: tuple[float | None, float | None]
 ) -> None:
     mean, low, high = given
-    found = Estimate(mean=mean, low=low, high=high, n=2).as_share()
+    found = Estimate(mean=mean, low=low, high=high, n=2).shown(percent=True)
     assert (found.mean, found.low, found.high, found.n) == (mean, *shown, 2)

@@ -26,9 +26,9 @@ class Estimate(Finding):
     high: float | None = None
     n: int = 0
 
-    def as_share(self) -> Estimate:
-        """Return the estimate of a share, printed as a percentage: no end of its interval is below 0 or above 1."""
-        if self.mean is None or self.low is None or self.high is None or not 0 <= self.mean <= 1:
+    def shown(self, *, percent: bool) -> Estimate:
+        """Return the estimate as shown: of a share, a percentage, no end of its interval is below 0 or above 1."""
+        if not percent or self.mean is None or self.low is None or self.high is None or not 0 <= self.mean <= 1:
             return self
         return self.model_copy(update={"low": max(0.0, self.low), "high": min(1.0, self.high)})
 

@@ -83,14 +83,16 @@ def find_limits(
         InputError: as `find_limit`, or the sets do not differ for this workload.
     """
     from batchlimit.engine import Execution
+    from batchlimit.engine.check import has_validation
     from batchlimit.engine.rehearsal import rehearse
 
     settings = settings or FindSettings()
     execution = execution or Execution()
     named = named_workload(workload)
-    rehearse(named, execution.torch_device())
+    unheld = {"no_validation": not has_validation(rehearse(named, execution.torch_device()))}
     asked = [
-        _checked_question(named, settings.model_copy(update={"techniques": name}), execution) for name in techniques
+        _checked_question(named, settings.model_copy(update={"techniques": name}), execution).model_copy(update=unheld)
+        for name in techniques
     ]
     _check_apart(asked)
     findings = []
@@ -161,10 +163,9 @@ def _telling(search: LimitSearch, on_event: OnEvent | None, on_finding: OnFindin
 
 def _checked_question(workload: Workload, settings: FindSettings, execution: Execution) -> Question:
     """Return the question, once everything that can be wrong with it has been looked at."""
-    from batchlimit.engine.check import check_names, dataset_size, has_validation
+    from batchlimit.engine.check import check_names, dataset_size
 
     question = question_of(workload, settings, dataset_size(workload, settings.protocol))
-    question = question.model_copy(update={"no_validation": not has_validation(workload)})
     for candidate in question.candidates:
         check_names(workload, candidate.recipe, question.batch_sizes, execution)
     check_names(workload, question.baseline, (question.baseline_batch_size, *question.batch_sizes), execution)

@@ -281,11 +281,13 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         InputError: the data cannot be used, or a recipe field cannot be.
     """
     from batchlimit.durations import Duration
-    from batchlimit.engine.check import constant_score, dataset_size, parameter_count
+    from batchlimit.engine.check import constant_score, parameter_count
+    from batchlimit.engine.examples import divide
     from batchlimit.optimizers import solvers
 
     protocol = settings.effort(1.0).protocol
-    size = dataset_size(workload, protocol)
+    data = workload.load()
+    size = len(divide(data, protocol).train)
     length = Duration.parse(workload.budget)
     examples = length.in_examples(workload.batch_size).amount
     try:
@@ -299,7 +301,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         metric_name=workload.metric.name,
         metric_direction=workload.metric.direction,
         metric_percent=workload.metric.percent,
-        constant_score=constant_score(workload),
+        constant_score=constant_score(workload.metric, data.test),
         dataset_size=size,
         batch_size=workload.batch_size,
         baseline=baseline,

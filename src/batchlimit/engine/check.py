@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from batchlimit.config import Recipe
-from batchlimit.data.splits import TensorSplit
+from batchlimit.data.splits import DataSet, Split, TensorSplit
 from batchlimit.engine import microbatch
 from batchlimit.engine.adascale import check_adascale
 from batchlimit.engine.averaging import check_averaging
@@ -19,7 +19,7 @@ from batchlimit.engine.noise import check_noise
 from batchlimit.errors import InputError
 from batchlimit.optimizers.build import build_optimizer
 from batchlimit.schedules.build import build_schedule
-from batchlimit.workloads.workload import ACCURACY, Workload
+from batchlimit.workloads.workload import ACCURACY, Metric, Workload
 
 
 def dataset_size(workload: Workload, protocol: str) -> int:
@@ -31,19 +31,17 @@ def dataset_size(workload: Workload, protocol: str) -> int:
     return len(divide(workload.load(), protocol).train)
 
 
-def has_validation(workload: Workload) -> bool:
+def has_validation(data: DataSet) -> bool:
     """Return whether recipes can be selected by examples that are neither trained on nor tested with."""
-    data = workload.load()
     return data.validation is not None or data.validation_size > 0
 
 
-def constant_score(workload: Workload) -> float | None:
+def constant_score(metric: Metric, test: Split) -> float | None:
     """Return what always answering the most frequent label of the test split would score.
 
     None where the metric is no accuracy, or the labels are not to be had without reading every example.
     """
-    test = workload.load().test
-    if workload.metric != ACCURACY or not isinstance(test, TensorSplit) or test.targets.dim() != 1:
+    if metric != ACCURACY or not isinstance(test, TensorSplit) or test.targets.dim() != 1:
         return None
     counts = torch.unique(test.targets, return_counts=True)[1].tolist()
     return max(counts) / len(test) if counts else None

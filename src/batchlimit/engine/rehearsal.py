@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from batchlimit.data.splits import DataSet
 from batchlimit.errors import InputError
 from batchlimit.workloads.workload import Workload
 
@@ -17,8 +18,8 @@ _EXAMPLES = 4
 _CLOSE = 1e-3  # of a sum: far above rounding, far below the factor of 2 between a sum and a mean of two halves
 
 
-def rehearse(workload: Workload, device: torch.device) -> None:
-    """Check that a workload's parts work together on a few training examples, on the device that will be trained on.
+def rehearse(workload: Workload, device: torch.device) -> DataSet:
+    """Return a workload's data, once its parts have worked together on a few training examples, on `device`.
 
     Raises:
         InputError: a part raised an error (it is named), `make_model` gives the same model twice, or the loss or the
@@ -26,7 +27,8 @@ def rehearse(workload: Workload, device: torch.device) -> None:
     """
     with torch.random.fork_rng(devices=[]):
         with _part(workload, "load()"):
-            train = workload.load().train
+            data = workload.load()
+        train = data.train
         with _part(workload, "make_model()"):
             model, another = workload.make_model(), workload.make_model()
         if {id(p) for p in model.parameters()} & {id(p) for p in another.parameters()}:
@@ -49,6 +51,7 @@ def rehearse(workload: Workload, device: torch.device) -> None:
                     with _part(workload, name):
                         sums = [float(total(outputs.float(), targets)) for outputs, targets in pairs]
                     _check_sum(workload, name, *sums)
+    return data
 
 
 def _outputs(

@@ -41,7 +41,7 @@ def estimate_text(estimate: Estimate | None, *, percent: bool) -> str:
     if estimate.mean is None:
         return "no finite value"
     mean = metric_text(estimate.mean, percent=percent, digits=2)
-    estimate = estimate.as_share() if percent else estimate
+    estimate = estimate.shown(percent=percent)
     if estimate.low is None or estimate.high is None:
         return f"{mean} (n = {estimate.n})"
     low, high = (metric_text(end, percent=percent, digits=2) for end in (estimate.low, estimate.high))

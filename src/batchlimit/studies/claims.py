@@ -158,7 +158,7 @@ def said_of(result: StudyResult, arm: ArmResult) -> str:
     """Return '98.21 % (98.10 to 98.32, n = 5)', or what became of the arm."""
     if arm.status != "measured":
         return arm.status
-    known = arm.estimate().as_share() if result.facts.metric_percent else arm.estimate()
+    known = arm.estimate().shown(percent=result.facts.metric_percent)
     lost = f", {arm.diverged} diverged" if arm.diverged else ""
     if known.low is None or known.high is None:
         return f"{_number(result, known.mean)} (n = {known.n}{lost})"

@@ -53,7 +53,7 @@ def points(finding: LimitFinding) -> list[Row]:
     baseline = finding.baseline
     percent = is_percent(finding)
     if baseline is not None:
-        known = baseline.metric.as_share() if percent else baseline.metric
+        known = baseline.metric.shown(percent=percent)
         rows.append(
             {
                 "batch_size": baseline.batch_size,
@@ -77,7 +77,7 @@ def points(finding: LimitFinding) -> list[Row]:
 
 
 def _point(series: str, measured: Measurement, percent: bool) -> Row:
-    known = measured.metric.as_share() if percent else measured.metric
+    known = measured.metric.shown(percent=percent)
     return {
         "batch_size": measured.batch_size,
         "series": series,

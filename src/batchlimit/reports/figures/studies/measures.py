@@ -43,7 +43,7 @@ class Measure:
 
     def shown(self, estimate: Estimate) -> Estimate:
         """Return the estimate as it is shown: that of a percentage without what lies below 0 or above 100."""
-        return estimate.as_share() if self.percent else estimate
+        return estimate.shown(percent=self.percent)
 
     @property
     def ticks(self) -> str:
