@@ -71,7 +71,10 @@ class World:
         stop = config.stop
         if stop is not None and self._worse(late.metric, stop.metric):
             done = math.ceil(stop.fraction * steps)
-            return TrialRecord(config=config, status="pruned", steps=done, samples=done * config.batch_size)
+            point = HistoryPoint(step=done, epoch=2.0 * stop.fraction, selection=late)
+            return TrialRecord(
+                config=config, status="pruned", steps=done, samples=done * config.batch_size, history=(point,)
+            )
         return TrialRecord(
             config=config,
             status="complete",

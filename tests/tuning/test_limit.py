@@ -324,6 +324,22 @@ def test_hopeless_trials_are_stopped_in_tuning_only() -> None:
     assert all(config.stop is None for config in exhaustive.asked)
 
 
+def test_the_full_batch_has_a_figure_where_every_trial_was_stopped_as_hopeless() -> None:
+    world = World(limits={"linear": 32.0, "lamb": 256.0, "lars": 128.0, "adamw": 64.0}, drop=0.6)
+    finding = find(world)
+    assert finding.full is not None
+    assert {tuned.best for tuned in finding.full.tried} == {None}
+    assert finding.full.best is not None
+    assert finding.full.best.name == "lamb"
+    assert finding.full.best.metric.mean == pytest.approx(0.97 - 0.6 - 2 * 0.02, abs=0.03)
+    assert finding.full.best.decision == "fail"
+    assert finding.full.best.recipe in [c.recipe for c in world.asked if c.batch_size == 1024 and c.seed == 0]
+    # Of a smaller size the verdict says no more than that it failed: no seeds are spent on it.
+    assert at(finding, 512).best is None
+    assert not [c for c in world.asked if c.batch_size == 512 and c.seed > 0]
+    assert finding.large_up_to.value == 256
+
+
 @pytest.mark.parametrize(("direction", "top", "bar"), [("down", 0.97, 0.97 * 1.2), ("up", -2.0, -2.4)])
 def test_hopeless_is_worse_than_the_baseline_after_an_epoch(direction: str, top: float, bar: float) -> None:
     world = World(limits={"linear": 32.0}, direction=direction, top=top, drop=0.1)  # type: ignore[arg-type]

@@ -159,9 +159,21 @@ class LimitSearch:
                         return
             going_on.sort(key=lambda candidate: notebook.shortfall(candidate.name, batch_size))
             contenders = going_on[: max(1, len(contenders) // 2)]
-        if batch_size not in notebook.best and (tuned := notebook.best_tuned(batch_size)) is not None:
-            yield from self._verify(tuned, batch_size)
+        if batch_size not in notebook.best:
+            yield from self._measure_nearest(batch_size)
         notebook.set_tried(batch_size)
+
+    def _measure_nearest(self, batch_size: int) -> Asking:
+        """Measure what came nearest the bar where nothing cleared it.
+
+        At the full batch, of which the verdict gives a figure, that may be a trial that was stopped as hopeless.
+        """
+        notebook = self.notebook
+        if (tuned := notebook.best_tuned(batch_size)) is not None:
+            yield from self._verify(tuned, batch_size)
+        elif batch_size == self.question.dataset_size and (stopped := notebook.best_stopped(batch_size)) is not None:
+            name, recipe = stopped
+            yield from self._measure(name, batch_size, recipe, f"verifying {name}")
 
     def _tune(self, candidate: Candidate, batch_size: int) -> Generator[Batch, list[TrialRecord], bool]:
         """Run one round of proposals for `candidate` and return whether its budget leaves any more."""

@@ -218,6 +218,17 @@ class Notebook:
         known = [(self._sign * value, c) for value, c in scored if value is not None]
         return max(known, key=lambda pair: pair[0])[1] if known else None
 
+    def best_stopped(self, batch_size: int) -> tuple[str, Recipe] | None:
+        """Return the candidate's name and the recipe of the hopeless trial that had come furthest at a batch size."""
+        reached = [
+            (self._sign * scores.metric, name, record.config.recipe)
+            for (size, name), records in self.tuned.items()
+            for record in records
+            if size == batch_size and record.status == "pruned" and record.history
+            if (scores := record.history[-1].selection) is not None and scores.metric is not None
+        ]
+        return max(reached, key=lambda trial: trial[0])[1:] if reached else None
+
     def learned_lr(self, candidate: Candidate, batch_size: int) -> float | None:
         """Return the candidate's best LR at the nearest batch size where it was tuned, scaled to `batch_size`."""
         near = self._nearest(candidate.name, batch_size)
