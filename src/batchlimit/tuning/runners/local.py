@@ -1,7 +1,7 @@
 """A persistent pool of one-thread worker processes: the fastest way to run many small trials.
 
-Measured: 1.25 times the trials per hour of one process with as many threads as cores (1.8 times with bf16), because
-two-thread OpenMP wastes much of the second core; and importing torch costs 1.5 s, so workers are reused.
+Two-thread OpenMP wastes much of the second core (`benchmarks/sweep.py` measures how much), and importing torch costs
+1.5 s, so workers are reused.
 """
 
 from __future__ import annotations
