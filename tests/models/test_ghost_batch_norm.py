@@ -161,3 +161,22 @@ def test_conversion_refuses_what_it_cannot_replace() -> None:
 def test_a_model_without_batch_norm_is_left_alone() -> None:
     model = DigitsCNN()
     assert convert_ghost_batch_norm(model, 4) is model
+
+
+def test_a_norm_without_a_bias_stays_without() -> None:
+    norm, inputs = nn.BatchNorm2d(3).double(), inputs_of(8, 3, 2, 2)
+    norm.register_parameter("bias", None)
+    expected = torch.cat([copy.deepcopy(norm)(part) for part in inputs.split(4)])
+    converted = convert_ghost_batch_norm(norm, 4)
+    torch.testing.assert_close(converted(inputs), expected)
+    assert list(dict(converted.named_parameters())) == ["weight"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("affine", [True, False])
+def test_without_running_statistics_any_type_goes(dtype: torch.dtype, affine: bool) -> None:
+    norm, inputs = nn.BatchNorm2d(3, affine=affine, track_running_stats=False).to(dtype), inputs_of(8, 3, 2, 2)
+    inputs = inputs.to(dtype)
+    expected = torch.cat([norm(part) for part in inputs.split(4)])
+    rounding = 1e-2 if dtype == torch.bfloat16 else 1e-9
+    torch.testing.assert_close(convert_ghost_batch_norm(norm, 4)(inputs), expected, rtol=rounding, atol=rounding)

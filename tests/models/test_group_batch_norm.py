@@ -300,3 +300,10 @@ def test_one_member_with_ghosts_is_ghost_batch_norm() -> None:
     for key, value in expected.items():
         torch.testing.assert_close(got[key], value, rtol=1e-9, atol=1e-10)
     assert isinstance(convert_ghost_batch_norm(nn.BatchNorm2d(3), 2), GhostBatchNorm2d)
+
+
+def test_a_norm_without_a_bias_stays_without() -> None:
+    norm, (inputs, _) = norm_of("2d"), examples("2d")
+    norm.register_parameter("bias", None)
+    expected = norm(inputs)
+    torch.testing.assert_close(convert_group_batch_norm(norm, ALONE)(inputs), expected)

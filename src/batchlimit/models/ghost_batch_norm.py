@@ -56,22 +56,25 @@ class _GhostBatchNorm(SpanBatchNorm):
         groups = len(input) // size
         # Groups become further features, so that one fused call normalizes each over its own examples.
         apart = input.reshape(groups, size, *input.shape[1:]).transpose(0, 1).reshape(size, -1, *input.shape[2:])
-        means = torch.zeros(apart.shape[1], dtype=torch.float32, device=input.device)
-        if self.running_mean is not None:
-            means = means.to(self.running_mean.dtype)
+        means = torch.zeros(apart.shape[1], dtype=self._kind(input), device=input.device)
         variances = torch.ones_like(means)
         normalized = F.batch_norm(
             apart,
             means,
             variances,
-            self.weight.repeat(groups) if self.affine else None,
-            self.bias.repeat(groups) if self.affine else None,
+            self.weight.repeat(groups) if self.weight is not None else None,
+            self.bias.repeat(groups) if self.bias is not None else None,
             training=True,
             momentum=1.0,
             eps=self.eps,
         )
         move_running(self, means.view(groups, -1), variances.view(groups, -1))
         return normalized.reshape(size, groups, *input.shape[1:]).transpose(0, 1).reshape(input.shape)
+
+    def _kind(self, input: Tensor) -> torch.dtype:
+        """Return the type of the statistics: that of the running ones, or of the weights, which torch holds them to."""
+        held = self.running_mean if self.running_mean is not None else self.weight
+        return held.dtype if held is not None else torch.promote_types(input.dtype, torch.float32)
 
     def extra_repr(self) -> str:
         """Return what `repr` shows of this module."""

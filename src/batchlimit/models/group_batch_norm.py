@@ -81,10 +81,10 @@ class _GroupBatchNorm(SpanBatchNorm):
         centred = apart - means[:, None, :, None]
         squares = self.group(centred.square().sum((1, 3)))
         scale = torch.rsqrt(squares / count + self.eps)
-        if self.affine:
+        if self.weight is not None:
             scale = scale * self.weight
         result = centred * scale[:, None, :, None]
-        if self.affine:
+        if self.bias is not None:
             result = result + self.bias[:, None]
         move_running(self, *self._as_running(means, squares / (count - 1)))
         return result.reshape(input.shape).to(input.dtype)
