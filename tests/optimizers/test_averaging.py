@@ -122,3 +122,17 @@ def test_another_models_average_is_refused() -> None:
     saved = WeightAverage(nn.Linear(2, 2)).state_dict()
     with pytest.raises(InputError, match="another model"):
         WeightAverage(_model()).load_state_dict(saved)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("ema", 1.634), ("tail", 1.5)])
+def test_small_shares_of_bf16_weights_do_not_round_away(kind, expected) -> None:
+    model = nn.Linear(2, 2).bfloat16()
+    average = WeightAverage(model, kind, decay=0.999)
+    for value in (1.0, 2.0):
+        for _ in range(549):
+            with torch.no_grad():
+                model.weight.fill_(value)
+            average.update()
+    with average.applied():
+        assert model.weight.dtype == torch.bfloat16
+        torch.testing.assert_close(model.weight.float(), torch.full((2, 2), expected), rtol=0.005, atol=0)

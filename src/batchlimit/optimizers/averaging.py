@@ -29,7 +29,8 @@ class WeightAverage:
     Call `update()` after every weight update. 'ema': the mean with weights decay^age, without the bias of a zero start
     (after one update it is the weights themselves, so thirty full-batch steps are averaged rightly too). 'tail': the
     plain mean. The first `start` updates are left out. Floating-point buffers (batch-norm statistics) are averaged
-    alike, others are copied as they are. Make it once the model is on its device.
+    alike, others are copied as they are. Averages of bf16 and fp16 weights are kept in fp32. Make it once the model is
+    on its device.
 
     The engine's part: one object per trial, `update()` after the optimizer's step, evaluation under `applied()`, and
     `state_dict()` in the checkpoint.
@@ -56,7 +57,7 @@ class WeightAverage:
         self.start = start
         self.updates = 0
         self._live: list[Tensor] = [*model.parameters(), *model.buffers()]
-        self._averages = [tensor.detach().clone() for tensor in self._live]
+        self._averages = [_wide(tensor.detach()).clone() for tensor in self._live]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -68,7 +69,7 @@ class WeightAverage:
             if count == 1 or not average.is_floating_point():
                 average.copy_(live)
             else:
-                average.lerp_(live, share)
+                average.lerp_(live.to(average.dtype), share)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -104,3 +105,8 @@ class WeightAverage:
         self.updates = int(state["updates"])
         for mine, saved in zip(self._averages, averages, strict=True):
             mine.copy_(saved)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Return a tensor in which a small share of a difference does not round away."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
