@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -197,3 +198,57 @@ def test_a_scaled_start_gives_a_scaled_trajectory(scale: float) -> None:
 def test_upper_below_lower_is_refused() -> None:
     with pytest.raises(InputError, match="upper"):
         LayerWise(torch.optim.SGD(parameters(), lr=0.1), lower=2.0, upper=1.0)
+
+
+class SharpnessAware(torch.optim.Optimizer):
+    """As such optimizers are usually written: two evaluations a step, no step without a closure."""
+
+    def __init__(self, params: list[nn.Parameter], lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        assert closure is not None
+        loss = closure()
+        (group,) = self.param_groups
+        shifts = [0.05 * parameter.grad for parameter in group["params"]]
+        torch._foreach_add_(group["params"], shifts)
+        closure()
+        for parameter, shift in zip(group["params"], shifts, strict=True):
+            parameter.sub_(shift).sub_(parameter.grad, alpha=group["lr"])
+        return loss
+
+
+@pytest.mark.parametrize("base", [SharpnessAware, torch.optim.LBFGS])
+def test_a_base_that_evaluates_the_loss_by_itself_is_rescaled(base: type[torch.optim.Optimizer]) -> None:
+    params = parameters()
+    wrapped = LayerWise(base(params, lr=0.1))  # type: ignore[call-arg]
+
+    def closure() -> torch.Tensor:
+        wrapped.zero_grad()
+        loss = sum(parameter.square().sum() for parameter in params)
+        loss.backward()
+        return loss
+
+    before = [parameter.detach().clone() for parameter in params]
+    start = float(closure().detach())
+    assert float(wrapped.step(closure).detach()) == start
+    assert float(closure().detach()) < start
+    for parameter, old in zip(params, before, strict=True):
+        if parameter.ndim > 1:
+            assert float((parameter.detach() - old).norm() / old.norm()) == pytest.approx(0.1)
+    assert list(wrapped.trust_ratios()) == ["0.0", "0.2"]
+
+
+@pytest.mark.parametrize("base", ["sgd", "adadelta", "lars"])
+def test_a_scheduler_on_the_base_sees_its_steps(base: str) -> None:
+    params = parameters()
+    bare = BASES[base](params)
+    wrapped = LayerWise(bare)
+    scheduler = torch.optim.lr_scheduler.StepLR(bare, 1)
+    give_gradients(params, 0)
+    wrapped.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scheduler.step()
+    assert wrapped.param_groups[0]["lr"] == pytest.approx(0.02)

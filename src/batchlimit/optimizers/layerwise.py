@@ -122,28 +122,41 @@ class LayerWise(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Let the base do one weight update, and rescale it."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        """Let the base do one weight update, and rescale it; a `closure` goes to the base where its `step` takes one.
+
+        So a base may evaluate the loss more than once (sharpness-aware ones, LBFGS); what it returns is returned.
+        """
         self._share()
         self._record.clear()
-        if torch.compiler.is_compiling():
-            self._step_together(self._plain_step)
-        elif type(self.base) in TENSOR_BY_TENSOR and self._base_is_plain():
+        alone = type(self.base) in TENSOR_BY_TENSOR and self._base_is_plain()
+        loss = None
+        if closure is not None:
+            evaluated = torch.enable_grad()(closure)
+            if not (alone or torch.compiler.is_compiling()) and _takes_closure(self.base):
+                return self._step_together(evaluated)
+            loss = evaluated()
+        if alone and not torch.compiler.is_compiling():
             self._step_one_by_one()
         else:
-            self._step_together(type(self.base).step)
+            self._step_together(None)
         return loss
 
-    def _step_together(self, step: Callable[[torch.optim.Optimizer], Any]) -> None:
+    def _step_together(self, closure: Callable[[], Any] | None) -> Any:
         """Keep all weights, let the base do its step, rescale: right for any base, and the way to few launches."""
-        before = [[(p, p.detach().clone()) for p in self._adapted(group)] for group in self.param_groups]
-        step(self.base)
-        for group, pairs in zip(self.param_groups, before, strict=True):
+        # Before a closure is called there are no gradients to tell which weights will move.
+        before = [
+            [(p, p.detach().clone()) for p in self._adapted(group) if closure or p.grad is not None]
+            for group in self.param_groups
+        ]
+        if torch.compiler.is_compiling():
+            loss = self._plain_step(self.base)
+        else:
+            loss = self.base.step(closure) if closure else self.base.step()
+        for group, kept in zip(self.param_groups, before, strict=True):
+            pairs = [(parameter, old) for parameter, old in kept if parameter.grad is not None]
             if pairs:
                 self._rescale(group, [parameter for parameter, _ in pairs], [old for _, old in pairs])
+        return loss
 
     def _base_is_plain(self) -> bool:
         """Return whether all is on a CPU and nobody watches the base's steps."""
@@ -198,7 +211,7 @@ class LayerWise(torch.optim.Optimizer):
         )
 
     def _adapted(self, group: dict[str, Any]) -> list[Tensor]:
-        return [p for p in group["params"] if p.grad is not None and not is_excluded(p, self.exclude)]
+        return [p for p in group["params"] if not is_excluded(p, self.exclude)]
 
     def _rescale(self, group: dict[str, Any], params: list[Tensor], before: list[Tensor]) -> None:
         updates = list(torch._foreach_sub(params, before))
@@ -208,6 +221,10 @@ class LayerWise(torch.optim.Optimizer):
         torch._foreach_copy_(params, before)
         if not torch.compiler.is_compiling():
             self._record.add(params, ratios)
+
+
+def _takes_closure(base: torch.optim.Optimizer) -> bool:
+    return len(inspect.signature(type(base).step).parameters) > 1
 
 
 def check_rescalable(base: torch.optim.Optimizer, name: str) -> None:
