@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from batchlimit.config import Recipe
 from batchlimit.errors import InputError
 from batchlimit.schedules import schedules
+
+_FINITE = ConfigDict(allow_inf_nan=False)
 
 
 def schedule_options(name: str) -> dict[str, Any]:
@@ -31,8 +33,8 @@ def make_schedule(
     """Return the function step -> factor on the peak learning rate; it pickles.
 
     Raises:
-        InputError: an unknown schedule or option, an option value of the wrong kind, total_steps below 1, or a warmup
-            that is negative or not finite.
+        InputError: an unknown schedule or option, an option value of the wrong kind or not finite, total_steps below 1,
+            or a warmup that is negative or not finite.
     """
     if total_steps < 1:
         raise InputError(f"A schedule over {total_steps} steps. Valid: 1 or more.")
@@ -45,7 +47,7 @@ def make_schedule(
         if option not in valid:
             raise InputError(f"The schedule '{name}' has no option '{option}'. Valid: {', '.join(sorted(valid))}.")
         try:
-            TypeAdapter(kinds[option]).validate_python(value, strict=True)
+            TypeAdapter(kinds[option], config=_FINITE).validate_python(value, strict=True)
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise InputError(f"The option '{option}' of the schedule '{name}' is {value!r}: {problem}.") from None
