@@ -292,6 +292,29 @@ def test_a_value_that_torch_refuses_is_the_user_s_error() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("solver", "option", "value", "valid"),
+    [
+        ("muon", "nesterov", "False", "true or false"),
+        ("lars", "nesterov", 1, "true or false"),
+        ("lamb", "bias_correction", "no", "true or false"),
+        ("lars", "momentum", True, "a number"),
+        ("lamb", "upper", "high", "a number"),
+        ("soap", "precondition_every", 2.5, "a whole number"),
+        ("lars", "preset", 1, "text"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(solver: str, option: str, value: Any, valid: str) -> None:
+    recipe = Recipe(solver=solver, solver_options={option: value})
+    with pytest.raises(InputError) as caught:
+        build_optimizer(recipe, model().named_parameters())
+    assert str(caught.value) == f"The option '{option}' of the solver '{solver}' is {value!r}. Valid: {valid}."
+
+
+def test_a_whole_number_will_do_for_a_number() -> None:
+    build_optimizer(Recipe(solver="lars", solver_options={"momentum": 0, "upper": 10}), model().named_parameters())
+
+
 def test_a_solver_in_one_new_file_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of CONTRIBUTING.md, put beside the built-in solvers, is found by its name and works."""
     (tmp_path / "signsgd.py").write_text(EXAMPLE.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from batchlimit.errors import InputError, unknown_name
 from batchlimit.optimizers import SolverFactory, solvers
 from batchlimit.optimizers.layerwise import LayerWise, check_rescalable
 
+_KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
 
 def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
     """Return the recipe's solver for `named_parameters` at `recipe.lr`, wrapped in `LayerWise` if the recipe says so.
@@ -21,13 +24,15 @@ def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Par
 
     Raises:
         InputError: an unknown solver, an option that the solver does not take (the message names those that it does),
-            a value that it refuses, or layer-wise scaling of a solver that evaluates at other weights than it trains.
+            a value of another kind than the option's or that the solver refuses, or layer-wise scaling of a solver that
+            evaluates at other weights than it trains.
     """
     factory = solvers.get(recipe.solver)
     valid = option_names(factory)
     for name in recipe.solver_options:
         if valid is not None and name not in valid:
             raise unknown_name(f"option of the solver '{recipe.solver}':", name, valid)
+    _check_kinds(recipe, factory)
     try:
         optimizer = factory(named_parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **recipe.solver_options)
     except InputError:
@@ -42,6 +47,20 @@ def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Par
     check_rescalable(optimizer, recipe.solver)
     wise = recipe.layerwise
     return LayerWise(optimizer, wise.lower, wise.upper, wise.coefficient, wise.exclude)
+
+
+def _check_kinds(recipe: Recipe, factory: SolverFactory) -> None:
+    """Check options that are numbers, text, or true or false: Python takes the text 'False' for true."""
+    try:
+        hints = get_type_hints(factory)
+    except (NameError, TypeError):  # of another package, with names that are there for a type checker only
+        return
+    for name, value in recipe.solver_options.items():
+        kinds = set(get_args(hints.get(name)) or (hints.get(name),)) - {type(None)}
+        fits = type(value) in kinds or (type(value) is int and float in kinds)
+        if kinds <= set(_KINDS) and not fits:
+            valid = " or ".join(words for kind, words in _KINDS.items() if kind in kinds)
+            raise InputError(f"The option '{name}' of the solver '{recipe.solver}' is {value!r}. Valid: {valid}.")
 
 
 def option_names(factory: SolverFactory) -> list[str] | None:
