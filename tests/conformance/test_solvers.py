@@ -269,10 +269,16 @@ def test_a_closure_s_loss_comes_back(name: str) -> None:
     assert float(optimizer.step(closure).detach()) == pytest.approx(float(closure().detach()), rel=0.9)
 
 
-@pytest.mark.parametrize("name", ["momentum", "adagrad", "rmsprop", "adam", "adamw", "lars", "lamb"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_negative_learning_rate_is_refused(name: str) -> None:
     with pytest.raises(ValueError):
         solvers.get(name)(model().named_parameters(), lr=-0.1, weight_decay=0.0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "eps" in (option_names(solvers.get(name)) or ())])
+def test_a_negative_eps_is_refused(name: str) -> None:
+    with pytest.raises(ValueError):
+        solvers.get(name)(model().named_parameters(), lr=0.1, weight_decay=0.0, eps=-1.0)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if option_names(solvers.get(name)) is not None])

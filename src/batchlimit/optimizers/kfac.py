@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.kronecker_factors import FactorStatistics, is_factored
 from batchlimit.optimizers.param_groups import decay_groups
 
@@ -84,6 +85,7 @@ class Kfac(torch.optim.Optimizer):
         examples: int = 64,
         max_factor_dim: int = 4096,
     ) -> None:
+        check_numbers("kfac", lr=lr, weight_decay=weight_decay)
         for name, decay in (("momentum", momentum), ("factor_decay", factor_decay)):
             if not 0.0 <= decay < 1.0:
                 raise InputError(f"kfac's {name} is {decay:g}. Valid: 0 to 1, 1 excluded.")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.param_groups import decay_groups
 
 
@@ -41,7 +42,7 @@ class Lion(torch.optim.Optimizer):
     One buffer of the size of the parameters. `lr` may be a tensor, and the step has no `.item()`.
 
     Raises:
-        InputError: a beta outside [0, 1).
+        InputError: an option out of its range.
 
     Source: Chen et al., 2023 (arXiv 2302.06675), Algorithm 2.
     """
@@ -54,6 +55,7 @@ class Lion(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
+        check_numbers("lion", lr=lr, weight_decay=weight_decay)
         for index, beta in enumerate(betas, 1):
             if not 0.0 <= beta < 1.0:
                 raise InputError(f"lion's beta{index} is {beta:g}. Valid: 0 to 1, 1 excluded.")

@@ -13,6 +13,7 @@ from torch.optim.adamw import adamw
 
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.newton_schulz import orthogonalize
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
 
@@ -141,6 +142,7 @@ class Muon(torch.optim.Optimizer):
         eps: float = 1e-8,
         capturable: bool = False,
     ) -> None:
+        check_numbers("muon", lr=lr, eps=eps, weight_decay=weight_decay)
         for name, decay in (("momentum", momentum), ("beta1", betas[0]), ("beta2", betas[1])):
             if not 0.0 <= decay < 1.0:
                 raise InputError(f"muon's {name} is {decay:g}. Valid: 0 to 1, 1 excluded.")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.param_groups import decay_groups
 
 
@@ -76,6 +77,8 @@ class ScheduleFree(torch.optim.Optimizer):
         weight_lr_power: float = 2.0,
         weight_decay: float = 0.0,
     ) -> None:
+        numbers = {"lr": lr, "eps": eps, "weight_lr_power": weight_lr_power, "weight_decay": weight_decay}
+        check_numbers("schedule-free", **numbers)
         if base not in ("adamw", "sgd"):
             raise unknown_name("value of base", str(base), ("adamw", "sgd"))
         if not 0.0 < beta < 1.0:

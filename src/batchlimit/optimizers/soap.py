@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.param_groups import decay_groups
 
 
@@ -71,6 +72,7 @@ class Soap(torch.optim.Optimizer):
         precondition_every: int = 10,
         max_preconditioner_dim: int = 1024,
     ) -> None:
+        check_numbers("soap", lr=lr, eps=eps, weight_decay=weight_decay)
         for index, beta in enumerate(betas, 1):
             if not 0.0 <= beta < 1.0:
                 raise InputError(f"soap's beta{index} is {beta:g}. Valid: 0 to 1, 1 excluded.")
