@@ -163,6 +163,8 @@ def test_a_scaled_start_gives_a_scaled_trajectory(scale: float) -> None:
 def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
         LAMB([torch.nn.Parameter(torch.ones(2))], **options)
+    with pytest.raises(InputError, match=named):
+        LAMB([{"params": [torch.nn.Parameter(torch.ones(2))], **options}])
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,8 @@ def test_a_scaled_start_gives_a_scaled_trajectory_on_a_scale_invariant_loss(
 def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
         LARS([torch.nn.Parameter(torch.ones(2))], **options)
+    with pytest.raises(InputError, match=named):
+        LARS([{"params": [torch.nn.Parameter(torch.ones(2))], **options}])
 
 
 @pytest.mark.parametrize(

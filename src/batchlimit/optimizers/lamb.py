@@ -73,11 +73,6 @@ class LAMB(torch.optim.Optimizer):
         foreach: bool | None = None,
         fused: bool | None = None,
     ) -> None:
-        check_numbers("lamb", lr=lr, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm)
-        check_below_one("lamb", beta1=betas[0], beta2=betas[1])
-        check_choice("clip", clip, CLIPS)
-        check_bounds("lamb", lower, upper)
-        check_exclusion(exclude, "exclude")
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -97,6 +92,17 @@ class LAMB(torch.optim.Optimizer):
         self._record = TrustRatioRecord()
         self._scratch = Scratch()
         self._clipped = Scratch()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, its options checked as those of all."""
+        options = {**self.defaults, **param_group}
+        numbers = ("lr", "eps", "weight_decay", "clip_norm")
+        check_numbers("lamb", **{name: options[name] for name in numbers})
+        check_below_one("lamb", beta1=options["betas"][0], beta2=options["betas"][1])
+        check_choice("clip", options["clip"], CLIPS)
+        check_bounds("lamb", options["lower"], options["upper"])
+        check_exclusion(options["exclude"], "exclude")
+        super().add_param_group(param_group)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs: torch's optimizers would leave out the record and the scratch memory."""

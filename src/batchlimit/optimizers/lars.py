@@ -56,10 +56,6 @@ class LARS(torch.optim.Optimizer):
         foreach: bool | None = None,
         fused: bool | None = None,
     ) -> None:
-        check_numbers("lars", lr=lr, momentum=momentum, weight_decay=weight_decay, coefficient=coefficient)
-        check_choice("decay", decay, DECAYS)
-        check_bounds("lars", lower, upper)
-        check_exclusion(exclude, "exclude")
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -76,6 +72,16 @@ class LARS(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
         self._record = TrustRatioRecord()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, its options checked as those of all."""
+        options = {**self.defaults, **param_group}
+        numbers = ("lr", "momentum", "weight_decay", "coefficient")
+        check_numbers("lars", **{name: options[name] for name in numbers})
+        check_choice("decay", options["decay"], DECAYS)
+        check_bounds("lars", options["lower"], options["upper"])
+        check_exclusion(options["exclude"], "exclude")
+        super().add_param_group(param_group)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs: torch's optimizers would leave out the record."""
