@@ -184,3 +184,10 @@ def test_presets(preset: str, correction: bool, clip_norm: float | None, bias_de
 def test_an_unknown_preset_names_the_valid_ones() -> None:
     with pytest.raises(InputError, match=r"mlperf, paper-author"):
         solvers.get("lamb")(torch.nn.Linear(1, 1).named_parameters(), lr=0.1, weight_decay=0.0, preset="mlpref")
+
+
+def test_a_sparse_gradient_is_refused_in_words() -> None:
+    embedding = torch.nn.Embedding(4, 2, sparse=True)
+    embedding(torch.tensor([1])).sum().backward()
+    with pytest.raises(InputError, match="'lamb' takes no sparse gradients"):
+        LAMB(embedding.parameters()).step()

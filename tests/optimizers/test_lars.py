@@ -197,3 +197,10 @@ def test_presets(preset: str, expected: dict[str, Any]) -> None:
         assert (group["momentum"], group["coefficient"]) == (0.8, 0.001)
     decays = {p.ndim: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decays == {2: 1e-4, 1: 0.0 if preset == "mlperf" else 1e-4}
+
+
+def test_a_sparse_gradient_is_refused_in_words() -> None:
+    embedding = torch.nn.Embedding(4, 2, sparse=True)
+    embedding(torch.tensor([1])).sum().backward()
+    with pytest.raises(InputError, match="'lars' takes no sparse gradients"):
+        LARS(embedding.parameters()).step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from batchlimit.errors import InputError, unknown_name
@@ -38,4 +39,12 @@ def check_bounds(solver: str, lower: float, upper: float | None) -> None:
     if upper is not None and upper < lower:
         raise InputError(
             f"upper = {upper:g} is below lower = {lower:g} for the solver '{solver}'. Valid: at least lower."
+        )
+
+
+def check_dense(solver: str, gradient: Tensor) -> None:
+    """Raise an `InputError` for a sparse gradient, of which a solver with trust ratios would need all of the tensor."""
+    if gradient.layout != torch.strided:
+        raise InputError(
+            f"The solver '{solver}' takes no sparse gradients. Valid: dense ones, or layer-wise scaling of SGD."
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_numbers
+from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_dense, check_numbers
 from batchlimit.optimizers.kernels import (
     UNCORRECTED,
     Scratch,
@@ -160,6 +160,7 @@ class LAMB(torch.optim.Optimizer):
         for parameter in group["params"]:
             if parameter.grad is None:
                 continue
+            check_dense("lamb", parameter.grad)
             state = self.state[parameter]
             if not state:
                 device = parameter.device if group["capturable"] else torch.device("cpu")

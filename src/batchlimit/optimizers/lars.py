@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_bounds, check_choice, check_numbers
+from batchlimit.optimizers.checks import check_bounds, check_choice, check_dense, check_numbers
 from batchlimit.optimizers.kernels import blocks, choose_kernel, fused_sgd, same_layout
 from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
 from batchlimit.optimizers.presets import LARS_PRESETS, resolve_preset
@@ -114,6 +114,7 @@ class LARS(torch.optim.Optimizer):
         for parameter in group["params"]:
             if parameter.grad is None:
                 continue
+            check_dense("lars", parameter.grad)
             params.append(parameter)
             grads.append(parameter.grad)
             if group["momentum"] != 0:
