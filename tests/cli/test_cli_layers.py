@@ -89,6 +89,8 @@ def test_a_number_is_taken_as_text_where_text_is_wanted_as_it_was_typed() -> Non
         ("ratio=0", ["ratio = 0", "must be greater than 0."]),
         ("ratio=2", ["ratio = 2", "must be at most 1."]),
         ("ratio=nan", ["ratio = nan", "must be a finite number"]),
+        ("recipe.schedule_options.power=nan", ["recipe.schedule_options.power = nan", "must be a finite number."]),
+        ("recipe.solver_options.eps=[1]", ["(from 'recipe", "must be a number, text, or true or false."]),
         ("exhaustive=perhaps", ["exhaustive = 'perhaps'", "must be true or false"]),
         ("sizes=[1, two]", ["sizes", "must be a list"]),
         ("sizes=[1, 'two']", ["sizes[1] = 'two'", "must be a whole number"]),

@@ -21,6 +21,7 @@ _PHRASES = {
     "model_attributes_type": "must be a table of keys",
     "dict_type": "must be a table of keys",
     "string_type": "must be text",
+    "scalar": "must be a number, text, or true or false",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "too_short": "needs at least {min_length} entries",
@@ -45,12 +46,17 @@ def explain(
     user would know); `also` are further top-level keys that are valid beside the model's. At most three problems are
     told, unknown keys first.
     """
-    problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+    # Of what each member of a union says, that a number is not finite says most.
+    first = ("extra_forbidden", "finite_number")
+    problems = sorted(error.errors(include_url=False), key=lambda problem: [problem["type"] != kind for kind in first])
+    paths = [_real_path(problem["loc"], data, missing=problem["type"] == "missing") for problem in problems]
     told: dict[str, str] = {}
-    for problem in problems:
-        path = _real_path(problem["loc"], data, missing=problem["type"] == "missing")
+    for problem, path in zip(problems, paths, strict=True):
         name = _dotted((*prefix, *path))
         if name not in told:
+            same = {other["type"] for other, its in zip(problems, paths, strict=True) if its == path}
+            if {"bool_type", "string_type"} <= same and "finite_number" not in same:
+                problem = {**problem, "type": "scalar"}
             told[name] = _tell(problem, path, prefix, model, origin((*prefix, *map(str, path))), also)
     lines = list(told.values())
     rest = len(lines) - _SHOWN
