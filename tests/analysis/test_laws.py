@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_probes import naive_law, naive_rss
+from scipy import stats
 from scipy.optimize import minimize
 
 from batchlimit.analysis.law_curves import LAWS
@@ -121,6 +122,29 @@ def test_intervals_over_seeds_hold_the_truth_about_as_often_as_they_say():
         held += interval.low <= 1.3 <= interval.high
     # 95 % is meant; percentiles over ten seeds are somewhat too narrow.
     assert 48 <= held <= 60
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4])
+def test_of_few_seeds_the_interval_is_student_s_t_of_each_one_s_own_fit(seeds):
+    curves = noisy("power", 3.0, 0.4, seeds=seeds, spread=0.1)
+    found = diffusion(T, curves).fit("power").parameters
+    shapes, scales = zip(*(np.polyfit(np.log(T), np.log(curve), 1) for curve in curves), strict=True)
+    for name, values in (("p", shapes), ("c", scales)):
+        low, high = stats.t.interval(0.95, seeds - 1, np.mean(values), stats.sem(values))
+        if name == "c":
+            low, high = math.exp(low), math.exp(high)
+        assert (found[name].low, found[name].high) == pytest.approx((low, high), rel=1e-6)
+        assert found[name].low < found[name].mean < found[name].high
+
+
+def test_of_few_seeds_intervals_hold_the_truth_as_often_as_they_say():
+    held = dict.fromkeys(("a", "b"), 0)
+    for seed in range(80):
+        found = diffusion(T, noisy("log-linear", 1.0, 2.0, seeds=3, spread=0.1, seed=seed), resamples=50)
+        for name, truth in (("a", 1.0), ("b", 2.0)):
+            interval = found.fit("log-linear").parameters[name]
+            held[name] += interval.low <= truth <= interval.high
+    assert all(72 <= count <= 80 for count in held.values())
 
 
 def test_intervals_over_residuals_for_one_curve():

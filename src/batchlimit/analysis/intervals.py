@@ -57,7 +57,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     if n == 1:
         return Estimate(mean=mean, n=1)
     if n < FEW:
-        return _students(mean, [values], confidence)
+        return students(mean, [values], confidence)
     low, high = np.quantile(_resampled(np.asarray(values, float), 0), expanded(confidence, n))
     return Estimate(mean=mean, low=float(low), high=float(high), n=n)
 
@@ -79,7 +79,7 @@ def difference_interval(left: Sequence[float], right: Sequence[float], confidenc
     if n == 1:
         return Estimate(mean=mean, n=1)
     if n < FEW:
-        return _students(mean, [left, right], confidence)
+        return students(mean, [left, right], confidence)
     means = _resampled(np.asarray(left, float), 0) - _resampled(np.asarray(right, float), 1)
     low, high = np.quantile(means, expanded(confidence, n))
     return Estimate(mean=mean, low=float(low), high=float(high), n=n)
@@ -139,6 +139,22 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(corrected)
 
 
+def students(mean: float, samples: Sequence[Sequence[float]], confidence: float) -> Estimate:
+    """Return `mean`, of one sample or of the difference of two, with the interval of Student's or Welch's t.
+
+    Each of `samples` has two values or more; `n` is the smaller size.
+    """
+    squares = [float(np.var(np.asarray(sample, float), ddof=1)) / len(sample) for sample in samples]
+    error = sum(squares)
+    n = min(map(len, samples))
+    if error == 0:
+        return Estimate(mean=mean, low=mean, high=mean, n=n)
+    # By shares of the sum, for squares of tiny numbers vanish.
+    freedom = 1.0 / sum((s / error) ** 2 / (len(sample) - 1) for s, sample in zip(squares, samples, strict=True))
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(error)
+    return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)
+
+
 def _check_finite(values: Sequence[float]) -> None:
     if not all(map(math.isfinite, values)):
         raise InputError("An interval of values that are not finite. Valid: finite ones; leave the others out.")
@@ -163,16 +179,3 @@ def _resampled(values: NDArray[np.float64], stream: int) -> NDArray[np.float64]:
     chosen = np.random.default_rng((_SEED, stream)).integers(len(values), size=(RESAMPLES, len(values)))
     means: NDArray[np.float64] = values[chosen].mean(1)
     return means
-
-
-def _students(mean: float, samples: Sequence[Sequence[float]], confidence: float) -> Estimate:
-    """Return `mean`, of one sample or of the difference of two, with the interval of Student's or Welch's t."""
-    squares = [float(np.var(np.asarray(sample, float), ddof=1)) / len(sample) for sample in samples]
-    error = sum(squares)
-    n = min(map(len, samples))
-    if error == 0:
-        return Estimate(mean=mean, low=mean, high=mean, n=n)
-    # By shares of the sum, for squares of tiny numbers vanish.
-    freedom = 1.0 / sum((s / error) ** 2 / (len(sample) - 1) for s, sample in zip(squares, samples, strict=True))
-    half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(error)
-    return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)

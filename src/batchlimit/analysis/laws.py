@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from batchlimit.analysis.intervals import expanded
+from batchlimit.analysis.intervals import FEW, expanded, students
 from batchlimit.analysis.law_curves import LAWS, Errors, Law, Solved, mean_curve, redrawn, solve
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.findings import Estimate, Finding
@@ -109,8 +109,9 @@ def diffusion(
     Fitted is the mean curve over seeds (the geometric mean with relative errors). Only updates from `first` to `last`
     count, for every law the same ones. log(1) is 0, so 'log-power' needs `first` above 1; the theory is about a steady
     learning rate, so leave out a warmup by `first`, and a decay to 0, which bends every curve flat, by `last`.
-    Intervals are expanded percentiles over resampled seeds (of two to four seeds still too narrow); for one curve over
-    resampled residuals, which takes neighbouring points for independent, and is too narrow where they are not.
+    Intervals are expanded percentiles over resampled seeds; of two to four seeds Student's t of each one's own fit; for
+    one curve over resampled residuals, which takes neighbouring points for independent, and is too narrow where they
+    are not.
 
     Raises:
         InputError: fewer than five points, a distance that is not positive and finite, or another shape.
@@ -130,6 +131,8 @@ def diffusion(
         samples = {law: solve(law, logs, drawn[law], errors) for law in LAWS}
         shares = {}
     scale = 1.0 if errors == "relative" else float(curve.mean())
+    if 1 < seeds < FEW:
+        samples = {law: solve(law, logs, all_seeds, errors) for law in LAWS}
     fits = _compared(found, samples, shares, n=n, seeds=seeds, scale=scale, confidence=confidence)
     exponent = next(fit for fit in fits if fit.law == "log-power").parameters["p"]
     return Diffusion(
@@ -193,7 +196,7 @@ def _compared(
     for law, solved in found.items():
         spread = samples[law].parameters()
         parameters = {
-            name: _estimate(float(values[0]), spread[name], confidence, seeds)
+            name: _estimate(name, float(values[0]), spread[name], confidence, seeds)
             for name, values in solved.parameters().items()
         }
         fits.append(
@@ -219,10 +222,18 @@ def _aic(rss: float, n: int, parameters: int = 3) -> float:
     return n * math.log(rss / n) + 2 * parameters + correction
 
 
-def _estimate(value: float, samples: np.ndarray, confidence: float, seeds: int) -> Estimate:
+def _estimate(name: str, value: float, samples: np.ndarray, confidence: float, seeds: int) -> Estimate:
+    """Return a parameter with its interval: `samples` are of each seed where there are few, else resampled."""
+    if 1 < seeds < FEW:
+        if name != "c":
+            return students(value, [samples.tolist()], confidence)
+        # A factor, which is above 0: of its logarithm.
+        found = students(math.log(value), [np.log(samples).tolist()], confidence)
+        low, high = (math.exp(min(end or 0.0, 700.0)) for end in (found.low, found.high))
+        return Estimate(mean=value, low=low, high=high, n=seeds)
     levels = expanded(confidence, seeds) if seeds > 1 else ((1 - confidence) / 2, (1 + confidence) / 2)
-    low, high = np.quantile(samples, levels)
-    return Estimate(mean=value, low=float(low), high=float(high), n=seeds)
+    low, high = map(float, np.quantile(samples, levels))
+    return Estimate(mean=value, low=low, high=high, n=seeds)
 
 
 def _alpha(exponent: Estimate) -> Estimate | None:
