@@ -11,6 +11,18 @@ from typer.testing import CliRunner, Result
 from batchlimit.cli.app import app
 
 FILE = 'name = "mine"\nquestion = "Which solver?"\nbatch_size = ["full"]\nsolver = ["momentum", "adam"]\n'
+OWN = """
+from batchlimit.studies import Study
+from batchlimit.studies.arm import Arm
+
+def arms(facts, effort, **changes):
+    labels, recipe = {"solver": "mine"}, facts.baseline
+    return [Arm(labels=labels, batch_size=16, epochs="1 epochs", recipe=recipe, seeds=1, **changes)]
+
+guessing = Study("a", "?", arms=lambda *given: arms(*given, space={"lr": [0.1, 0.2]}, budget=2, tuner="guess"))
+too_large = Study("b", "?", arms=lambda *given: [arms(*given)[0].updated({"batch_size": 10**6})])
+broken = Study("c", "?", arms=lambda *given: 1 / 0)
+"""
 
 
 @pytest.fixture
@@ -19,6 +31,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine.toml").write_text(FILE)
     (tmp_path / "probing.toml").write_text(f'{FILE}probes = ["nope"]\n')
     (tmp_path / "varied.toml").write_text(f"{FILE}[variants.a]\nlrr = 3\n")
+    (tmp_path / "also-mine.toml").write_text(FILE)
+    (tmp_path / "labelled.toml").write_text(f'{FILE}[[tables]]\nname = "t"\ntitle = "?"\nrows = "slover"\n')
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "choosing.toml").write_text(f'{FILE}[tune]\nsolver = ["momentum", "adma"]\n')
     return tmp_path
 
 
@@ -59,6 +75,14 @@ def test_a_dry_run_trains_nothing_and_leaves_nothing(here: Path) -> None:
         (("mine.toml", "--scale", "smoke", "color=3"), "color"),
         (("probing.toml", "--scale", "smoke"), "Unknown probe 'nope'"),
         (("probing.toml", "--scale", "smoke", "--dry-run"), "Unknown probe 'nope'"),
+        (("mine.toml,also-mine.toml", "--scale", "smoke"), "are both called 'mine'"),
+        (("labelled.toml", "--scale", "smoke"), "there is no label 'slover'"),
+        (("records,labelled.toml", "--scale", "smoke"), "there is no label 'slover'"),
+        (("choosing.toml", "--scale", "smoke", "--dry-run"), "Unknown solver 'adma'"),
+        (("records,own.py:guessing",), "Unknown tuner 'guess'"),
+        (("own.py:too_large", "--dry-run"), "batch_size 1000000 is above the 1000 training examples"),
+        (("own.py:broken",), "its arms cannot be made (ZeroDivisionError"),
+        (("own.py",), "guessing, too_large, broken; say which: 'own.py:guessing'"),
         (("varied.toml", "--scale", "smoke"), "variants.a.lrr is no field"),
         (("varied.toml", "--scale", "smoke", "--dry-run"), "variants.a.lrr is no field. Did you mean 'lr'?"),
     ],

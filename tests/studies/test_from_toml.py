@@ -45,6 +45,12 @@ def test_the_grid_becomes_arms() -> None:
     assert len({str(sorted(arm.labels.items())) for arm in arms}) == len(arms)
 
 
+def test_a_size_that_is_there_twice_is_one_arm() -> None:
+    text = 'name = "mine"\nquestion = "?"\nbatch_size = ["full", 1000, 64, "full"]\nsolver = ["lars", "lars"]\n'
+    arms = study_from_toml(text, "mine.toml").arms(FACTS, EFFORT)
+    assert [arm.batch_size for arm in arms] == [1000, 64]
+
+
 def test_without_tuning_the_recipe_is_taken_as_it_is() -> None:
     text = 'name = "mine"\nquestion = "?"\ntune = false\n'
     arms = study_from_toml(text, "mine.toml").arms(FACTS, EFFORT)
@@ -66,6 +72,19 @@ def test_a_space_of_its_own_is_tuned() -> None:
         ('name = "../mine"\nquestion = "?"', "name"),
         ('name = "mine"\nquestion = "?"\n[[claims]]\ntext = "x"\nkind = "wins"', "claims.0.kind"),
         ('name = "mine"\nquestion = "?"\n[[figures]]\nname = "x"\nkind = "pie"\ntitle = "?"', "figures.0.kind"),
+        ('name = "mine"\nquestion = "?"\nsolver = []', "solver: must not be empty."),
+        ('name = "mine"\nquestion = "?"\nbatch_size = []', "batch_size: must not be empty."),
+        ('name = "mine"\nquestion = ""', "question: must not be empty."),
+        ('name = ""\nquestion = "?"', "name: must be letters, digits"),
+        ('name = "mine"\nquestion = "?"\n[[claims]]\ntext = "x"', "claims.0: a claim of kind 'better' needs left and"),
+        (
+            'name = "mine"\nquestion = "?"\n[[claims]]\ntext = "x"\nkind = "reaches"\nwhere = {solver = "lars"}',
+            "claims.0: a claim of kind 'reaches' needs where and value.",
+        ),
+        (
+            'name = "mine"\nquestion = "?"\n[[claims]]\ntext = "x"\nkind = "fails"\nwhere = {}\nby = 0.1',
+            "claims.0: a claim of kind 'fails' takes no by.",
+        ),
         ('name = "mine"\nquestion = "?"\nsolver = {a = 1}', "solver: must be a list."),
         ('name = "mine"\nquestion = "?"\nbatch_size = true', "batch_size: must be a list."),
         ('name = "mine"\nquestion = "?"\ntune = 3', "tune: must be a table."),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -18,11 +18,14 @@ from batchlimit.errors import InputError
 from batchlimit.findings import LimitFinding
 from batchlimit.ledger import Ledger
 from batchlimit.records import TrialRecord
+from batchlimit.studies import studies
 from batchlimit.studies.arm import Arm
+from batchlimit.studies.checks import arms_of, check_views
 from batchlimit.studies.facts import Effort, Facts, StudySettings
 from batchlimit.studies.finding import find_study, found_again
 from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.study import Study
+from batchlimit.studies.views import Value
 from batchlimit.tuning.campaign import Campaign
 from batchlimit.tuning.cost import CostModel, timed_here
 from batchlimit.tuning.driver import drive
@@ -135,7 +138,7 @@ class Studying:
         With `max_hours` in the settings, arms that would not fit are left out, the last first.
         """
         study, text = find_study(reference)
-        question, arms = self._asked(study, reference, text)
+        question, arms = self._asked(study, text, reference)
         campaign = Campaign(question.facts.workload, question.facts.metric_direction, arms)
         campaign.recall(self.kept.get)
         trials = tuple(progress.trials for progress in campaign.progress)
@@ -147,6 +150,16 @@ class Studying:
         )
         plan = StudyPlan(study, question, arms, trials, seconds, known)
         return self._fitted(plan) if self.settings.max_hours is not None else plan
+
+    def check(self, reference: str) -> None:
+        """Check the study `reference`: its arms, and what its tables, figures and claims name.
+
+        Raises:
+            InputError: there is no such study, or something in it cannot be.
+        """
+        question, arms = self._asked(*find_study(reference), reference)
+        self._check(arms)
+        Campaign(question.facts.workload, question.facts.metric_direction, arms)
 
     def run(self, reference: str, on_event: OnEvent | None = None) -> StudyResult:
         """Run what the ledger lacks of the study `reference`, and return its result."""
@@ -172,12 +185,15 @@ class Studying:
             self._speed = self._measured_speed()
         return self._speed
 
-    def _asked(self, study: Study, reference: str, text: str) -> tuple[StudyQuestion, tuple[Arm, ...]]:
+    def _asked(self, study: Study, text: str, reference: str) -> tuple[StudyQuestion, tuple[Arm, ...]]:
         facts = self.facts
         effort = self.settings.effort(facts.epochs)
         effort = effort.model_copy(update={"epochs": effort.epochs.in_examples(facts.batch_size)})
         question = StudyQuestion(study=reference, toml=text, facts=facts, effort=effort)
-        return question, study.arms(facts, effort)
+        arms = arms_of(study, facts, effort)
+        if study.name not in studies:  # those name labels of arms that they have at some scales alone
+            check_views(study, arms, (*get_args(Value), *(metric.name for metric in self._named.also)))
+        return question, arms
 
     def _with_search(self, plan: StudyPlan) -> StudyQuestion:
         """Return the plan's question with that of its search for the limit, if it has one."""
@@ -211,15 +227,23 @@ class Studying:
         return expected / self.worker_count <= left or not drawn(self.kept, question).problem
 
     def _check(self, arms: Iterable[Arm]) -> None:
+        from batchlimit.api.tuning import check_choices
         from batchlimit.engine.check import check_names
+        from batchlimit.probes import probes
+        from batchlimit.tuning.search_space import SearchSpace
 
         assert self.execution is not None
+        arms = tuple(arms)
+        for probe in {probe: None for arm in arms for probe in arm.probes}:
+            probes.get(probe)
         for arm in {(arm.recipe.canonical(), arm.batch_size): arm for arm in arms}.values():
             if arm.batch_size > (size := self.facts.dataset_size):
                 raise InputError(
                     f"batch_size {arm.batch_size} is above the {size} training examples. Valid: 1 to {size}."
                 )
             check_names(self._named, arm.recipe, (arm.batch_size,), self.execution)
+        for arm in arms:
+            check_choices(SearchSpace.parse(arm.space))
 
     def _runner(self) -> Runner:
         if self._open_runner is None:
@@ -345,7 +369,7 @@ def redraw_study(ledger: Ledger, name: str) -> StudyResult:
         raise unknown_name(f"study in the ledger '{ledger.location}'", name, known)
     question = StudyQuestion.model_validate_json(known[name])
     study = found_again(question.study, question.toml)
-    arms, left_out = _divided(study.arms(question.facts, question.effort), question.left_out)
+    arms, left_out = _divided(arms_of(study, question.facts, question.effort), question.left_out)
     campaign = Campaign(question.facts.workload, question.facts.metric_direction, arms)
     campaign.recall(ledger.get)
     limit = drawn(ledger, question.search) if question.search is not None else None

@@ -64,7 +64,7 @@ def tune(
     if batch_size > (size := dataset_size(named, settings.protocol)):
         raise InputError(f"batch_size {batch_size} is larger than the {size} training examples. Valid: 1 to {size}.")
     check_names(named, recipe, (batch_size,), execution)
-    _check_choices(question.space)
+    check_choices(question.space)
     tuning = Tuning(question)
     with Ledger.open(ledger) as opened:
         claim_workload(opened, named)
@@ -73,8 +73,12 @@ def tune(
     return tuning.finding()
 
 
-def _check_choices(space: SearchSpace) -> None:
-    """Check the names among the choices of a space: the recipe that is tuned has only one of each."""
+def check_choices(space: SearchSpace) -> None:
+    """Check the names among the choices of a space: the recipe that is tuned has only one of each.
+
+    Raises:
+        InputError: a solver or a schedule is not known.
+    """
     from batchlimit.optimizers import solvers
     from batchlimit.schedules import schedules
 

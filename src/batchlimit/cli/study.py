@@ -127,7 +127,8 @@ def study(
     if dry_run or own:
         # Before a ledger is made, and with it the folder that it lies in.
         with _studying(workload, layers, run_options, where, dry_run=True) as studying:
-            _check_probes(studying, own)
+            for name in own:
+                studying.check(name)
             if dry_run:
                 _show_plans([studying.plan(name) for name in asked], studying, as_json=as_json)
                 return
@@ -152,13 +153,21 @@ def _asked(names: str) -> list[str]:
     from batchlimit.studies.finding import find_study
 
     asked = list(studies) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    asked = list(dict.fromkeys(asked))
     if not asked:
         raise InputError(
             f"There is no study in '{names}'. Valid: names with commas ('batchlimit list studies'), all, or your own: "
             "file.toml, file.py:name."
         )
+    called: dict[str, str] = {}
     for name in asked:
-        find_study(name)
+        study, _ = find_study(name)
+        other = called.setdefault(study.name.lower(), name)
+        if other != name:
+            raise InputError(
+                f"The studies '{other}' and '{name}' are both called '{study.name}': one's page would take the other's "
+                "place. Give one another name."
+            )
     return asked
 
 
@@ -167,15 +176,6 @@ def _own(asked: Iterable[str]) -> list[str]:
     from batchlimit.studies import studies
 
     return [name for name in asked if name not in studies]
-
-
-def _check_probes(studying: Studying, names: Iterable[str]) -> None:
-    """Plan the studies `names` and check their probes, which training looks up after all tuning only."""
-    from batchlimit.probes import probes
-
-    for name in names:
-        for probe in {probe: None for arm in studying.plan(name, timed=False).arms for probe in arm.probes}:
-            probes.get(probe)
 
 
 def _studying(workload: str, layers: Layers, run_options: o.RunOptions, where: Places, *, dry_run: bool) -> Studying:

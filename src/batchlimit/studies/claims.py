@@ -27,12 +27,16 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim in words, where the paper makes it, the paper's figures, and its judge."""
+    """A claim in words, where the paper makes it, the paper's figures, and its judge.
+
+    `selects` are the labels by which its judge looks for arms, where they are to be checked before any training.
+    """
 
     text: str
     source: str
     judge: Callable[[StudyResult], Judgement]
     paper: str = ""
+    selects: tuple[Labels, ...] = ()
 
 
 def better(left: Labels, right: Labels, *, by: float = 0.0) -> Callable[[StudyResult], Judgement]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from batchlimit.config import Frozen, Recipe, Scalar, TrainingLength
 from batchlimit.durations import Duration
@@ -21,6 +22,8 @@ from batchlimit.studies.recipes import derived, space
 from batchlimit.studies.study import Study
 from batchlimit.studies.views import FigureSpec, PaperValue, TableSpec
 
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+NAME_WORDS = "letters, digits, '.', '_' and '-', beginning with a letter or a digit"
 SIZES = ("baseline", "large", "huge", "full")
 _PHRASES = {
     "missing": "is missing",
@@ -29,6 +32,15 @@ _PHRASES = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "string_type": "must be text",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": f"must be {NAME_WORDS}",
+}
+# What a claim of each kind is about, and what it may say besides.
+_CLAIMS = {
+    "better": (("left", "right"), ("by",)),
+    "reaches": (("where", "value"), ()),
+    "fails": (("where",), ()),
 }
 
 
@@ -44,6 +56,16 @@ class WrittenClaim(Frozen):
     value: float = 0.0
     by: float = 0.0
 
+    @model_validator(mode="after")
+    def _says_what_its_kind_judges(self) -> WrittenClaim:
+        needed, more = _CLAIMS[self.kind]
+        given = self.model_fields_set - {"text", "source", "kind"}
+        if not given.issuperset(needed):
+            raise ValueError(f"a claim of kind '{self.kind}' needs {' and '.join(needed)}")
+        if besides := sorted(given.difference(needed, more)):
+            raise ValueError(f"a claim of kind '{self.kind}' takes no {', '.join(besides)}")
+        return self
+
     def claim(self) -> Claim:
         """Return the claim with its judge."""
         judges = {
@@ -51,17 +73,18 @@ class WrittenClaim(Frozen):
             "reaches": lambda: reaches(self.where, self.value),
             "fails": lambda: fails(self.where),
         }
-        return Claim(self.text, self.source, judges[self.kind]())
+        selects = (self.left, self.right) if self.kind == "better" else (self.where,)
+        return Claim(self.text, self.source, judges[self.kind](), selects=selects)
 
 
 class WrittenStudy(Frozen):
     """A study as a file has it; see the guide 'Studies' for each field."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    question: str
+    name: str = Field(pattern=NAME)
+    question: str = Field(min_length=1)
     note: str = ""
-    batch_size: tuple[int | str, ...] = ("baseline", "large", "full")
-    solver: tuple[str, ...] = ("momentum",)
+    batch_size: tuple[int | str, ...] = Field(default=("baseline", "large", "full"), min_length=1)
+    solver: tuple[str, ...] = Field(default=("momentum",), min_length=1)
     epochs: tuple[TrainingLength, ...] = ()
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
     tune: dict[str, Any] | bool = True
@@ -100,10 +123,12 @@ class WrittenStudy(Frozen):
         variants = self.variants or {"": {}}
         lengths = self.epochs or (effort.epochs,)
         grid = itertools.product(self.solver, variants.items(), lengths, self.batch_size)
-        return tuple(
+        arms = [
             self._arm(facts, effort, solver, name, changes, length, batch_size)
             for solver, (name, changes), length, batch_size in grid
-        )
+        ]
+        # Two sizes may be one: 'full' and a number, or on little data 'huge' and 'full'.
+        return tuple({tuple(arm.labels.values()): arm for arm in arms}.values())
 
     def _arm(
         self,

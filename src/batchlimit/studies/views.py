@@ -10,6 +10,7 @@ from batchlimit.config import Frozen, Scalar
 from batchlimit.studies.arm import Labels
 
 Value = Literal["metric", "top-5", "loss", "train loss", "steps", "seconds"]
+CURVES = ("train loss", "train", "selection", "test", "lr")  # quantities of a history
 
 FigureKind = Literal[
     "lines",  # value against a numeric label, one line a colour, intervals as bars

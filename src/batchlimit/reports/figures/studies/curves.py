@@ -11,10 +11,10 @@ from batchlimit.reports.figures.figure import Figure, Row
 from batchlimit.reports.figures.studies import drawers
 from batchlimit.reports.figures.studies.cells import cells, missing, named, number, said, short, stem
 from batchlimit.reports.figures.studies.looks import Look, looks_of
-from batchlimit.reports.figures.studies.measures import CURVES, Measure, at_point, curve_measure, shown_range
+from batchlimit.reports.figures.studies.measures import Measure, at_point, curve_measure, shown_range
 from batchlimit.reports.figures.studies.panels import LEAST_WIDTH, Axis, Panel, Series, padded, widths
 from batchlimit.studies.results import ArmResult, StudyResult
-from batchlimit.studies.views import FigureSpec
+from batchlimit.studies.views import CURVES, FigureSpec
 
 _POINTS = 120
 _BANDS = 5

@@ -11,10 +11,10 @@ from batchlimit.records import HistoryPoint
 from batchlimit.reports.figures.figure import tick_label
 from batchlimit.reports.quantities import count, metric_text, span
 from batchlimit.studies.results import StudyResult
+from batchlimit.studies.views import CURVES
 
 # As an axis writes plain numbers: 0.05, 12, 8,192.
 NUMBERS = "format(datum.value, abs(datum.value) >= 1000 ? ',.0f' : '.3~g')"
-CURVES = ("train loss", "train", "selection", "test", "lr")
 _PERCENTS = ("top-1", "top-5", "accuracy", "error")
 # What is worse than the better half by more than this many times its spread is drawn at the edge, with its value.
 REACH = 12.0
