@@ -49,6 +49,7 @@ def test_a_study_ends_with_a_page_and_an_index(here: Path) -> None:
     (study,) = answer["studies"]
     assert study["study"] == "mine"
     assert [arm["n"] for arm in study["arms"]] == [2, 2]
+    assert all(0 <= arm["low"] <= arm["high"] <= 1 for arm in study["arms"])
     page = (here / study["report"]).read_text()
     assert "Which solver?" in page
     assert "mine.html" in (here / answer["index"]).read_text()

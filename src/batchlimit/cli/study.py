@@ -232,7 +232,7 @@ def _as_object(result: StudyResult, page: Path) -> dict[str, Any]:
             {
                 "labels": arm.labels,
                 "status": arm.status,
-                **arm.estimate().model_dump(),
+                **arm.estimate().shown(percent=result.facts.metric_percent).model_dump(),
                 "diverged": arm.diverged,
                 "recipe": arm.chosen.model_dump(mode="json", exclude_defaults=True) if arm.chosen else None,
             }
