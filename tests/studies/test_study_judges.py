@@ -8,7 +8,7 @@ import pytest
 from made_up_study import around, effort_of, facts_of, result_of
 
 from batchlimit.studies.arm import Arm, Labels
-from batchlimit.studies.claims import better, reaches
+from batchlimit.studies.claims import better, fails, reaches
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import gains_most, keeps, no_change, opposite, unbeaten
 from batchlimit.studies.standard_arms import batch_size, length, linear, tuned
@@ -115,3 +115,11 @@ def test_no_verdict_while_an_arm_that_is_not_finished_could_overturn_it() -> Non
     assert better(C, A)(done).agreement == "differs"
     assert better(A, where, by=-0.01)(done).agreement == "agrees"
     assert better(A, where, by=-0.01)(waiting).agreement == "undecided"
+    assert unbeaten(B)(done).agreement == "agrees"
+    assert unbeaten(B)(waiting).agreement == "undecided"
+    assert no_change(B, A)(waiting).agreement == "differs", "neither waits for an arm"
+    assert no_change(A, where)(waiting).agreement == "undecided"
+    lost = measured(0.990, None, None)
+    assert fails({"batch": "large"})(replace(lost, arms=lost.arms[1:])).agreement == "agrees"
+    still = replace(lost, arms=(lost.arms[1], replace(lost.arms[2], chosen=None, tuning=(), finished=False)))
+    assert fails({"batch": "large"})(still).agreement == "undecided"

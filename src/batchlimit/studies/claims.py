@@ -131,12 +131,10 @@ def fails(where: Labels) -> Callable[[StudyResult], Judgement]:
             return too_short(said)
         scores = [score for r in arms for score in r.by_seed().values()]
         floor = result.facts.constant_score
-        if not scores:
-            return Judgement("agrees", said)
-        if floor is not None and max(scores) <= floor:
-            constant = _number(result, floor)
-            return Judgement("agrees", said, f"no better than the same answer always, which scores {constant}")
-        return Judgement("differs", said)
+        if scores and (floor is None or max(scores) > floor):
+            return Judgement("differs", said)
+        why = f"no better than the same answer always, which scores {_number(result, floor)}" if scores else ""
+        return unless_waiting(result, Judgement("agrees", said, why), {"agrees": where})
 
     return judge
 

@@ -21,6 +21,7 @@ from batchlimit.studies.claims import (
     missing,
     said_of,
     too_short,
+    unless_waiting,
     words,
 )
 
@@ -68,7 +69,8 @@ def unbeaten(where: Labels, among: Labels | None = None) -> Judge:
             return missing(result, where if ours is None else among or {})
         rival = result.best(others) or others[0]
         own = {name: value for name, value in rival.labels.items() if name in where}
-        return compared(result, (words(where), ours), (words(own), rival))
+        judged = compared(result, (words(where), ours), (words(own), rival))
+        return unless_waiting(result, judged, {"agrees": among or {}, "differs": where})
 
     return judge
 
@@ -89,9 +91,12 @@ def no_change(left: Labels, right: Labels) -> Judge:
         known = gap(result, ours, theirs)
         if known.low is None or known.high is None:
             return Judgement("undecided", said, "one seed has no interval")
+        judged = Judgement("differs", said, "the interval of the difference leaves out 0")
         if known.low <= 0.0 <= known.high:
-            return Judgement("agrees", said, f"no difference to be seen with {known.n} seeds")
-        return Judgement("differs", said, "the interval of the difference leaves out 0")
+            judged = Judgement("agrees", said, f"no difference to be seen with {known.n} seeds")
+        for where in (left, right):
+            judged = unless_waiting(result, judged, {"agrees": where, "differs": where})
+        return judged
 
     return judge
 
