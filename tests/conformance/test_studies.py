@@ -233,6 +233,7 @@ def test_no_judge_stumbles(name: str, what: str, direction: str) -> None:
         found = claim.judge(result)
         assert found.agreement in ("agrees", "differs", "undecided", "not comparable")
         assert found.ours or found.reason, claim.text
+        assert found.reason or found.agreement != "undecided", claim.text
 
 
 @every_study

@@ -163,7 +163,7 @@ def test_markdown_has_tables_claims_and_small_pictures(tmp_path: Path) -> None:
     assert path.name == "sample.md"
     assert text.startswith("# Which solver keeps its accuracy as the batch grows?\n")
     for part in (
-        "| agrees |",
+        "| agrees; difference +",
         "**Not the whole study:**",
         "n = 4",
         "paper: diverges",

@@ -47,6 +47,15 @@ def test_keeping_the_target_is_99_5_per_cent_of_it(ours: float | None, target: f
     assert opposite(keeps(A, B))(result).agreement == turned[agreement]
 
 
+def test_a_verdict_says_by_how_much() -> None:
+    assert better(A, B)(measured(0.992, 0.980)).reason.startswith("difference +1.20 points (+1.")
+    assert better(A, B)(measured(0.980, 0.992)).reason.startswith("difference -1.20 points (-1.")
+    assert keeps(A, B)(measured(0.980, 0.992)).reason.endswith("), at least -0.50 asked")
+    assert (
+        better(A, B)(measured(0.987, 0.992, spread=0.05)).reason == "the interval of the difference holds both answers"
+    )
+
+
 def test_a_target_within_the_seeds_scatter_is_undecided_either_way() -> None:
     result = measured(0.987, 0.992, spread=0.05)
     assert keeps(A, B)(result).agreement == opposite(keeps(A, B))(result).agreement == "undecided"

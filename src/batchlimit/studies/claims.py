@@ -192,6 +192,13 @@ def missing(result: StudyResult, where: Labels) -> Judgement:
     return Judgement("not comparable", "", f"not measured here: {words(where)}")
 
 
+def _by_how_much(result: StudyResult, gap: Estimate, by: float) -> str:
+    """Return 'difference +1.20 points (+0.80 to +1.60)', above 0 where the first is better, and a bar if not 0."""
+    scale, form, unit = (100.0, "+.2f", " points") if result.facts.metric_percent else (1.0, "+.3g", "")
+    mean, low, high = (f"{scale * (end or 0.0):{form}}" for end in (gap.mean, gap.low, gap.high))
+    return f"difference {mean}{unit} ({low} to {high})" + (f", at least {scale * by:{form}} asked" if by else "")
+
+
 def decided(gap: Estimate, by: float, said: str, result: StudyResult) -> Judgement:
     """Return the judgement of "the gap is at least `by`" by the gap's interval."""
     if result.effort.scale == "smoke":
@@ -199,7 +206,7 @@ def decided(gap: Estimate, by: float, said: str, result: StudyResult) -> Judgeme
     if gap.low is None or gap.high is None:
         return Judgement("undecided", said, "one seed has no interval")
     if gap.low >= by:
-        return Judgement("agrees", said)
+        return Judgement("agrees", said, _by_how_much(result, gap, by))
     if gap.high < by:
-        return Judgement("differs", said)
+        return Judgement("differs", said, _by_how_much(result, gap, by))
     return Judgement("undecided", said, "the interval of the difference holds both answers")

@@ -192,7 +192,11 @@ def _all_of(result: StudyResult, found: list[str], said: list[str]) -> Judgement
     words = "; ".join(said)
     if set(found) == {"agrees"}:
         return Judgement("agrees", words)
-    return Judgement("differs" if set(found) == {"differs"} else "undecided", words)
+    if set(found) == {"differs"}:
+        return Judgement("differs", words)
+    sides = (("agrees", "so"), ("differs", "not so"), ("undecided", "by the interval over seeds either"))
+    told = [f"{found.count(side)} {name}" for side, name in sides if side in found]
+    return Judgement("undecided", words, f"of {len(found)} solvers {', '.join(told)}")
 
 
 STUDY = Study(

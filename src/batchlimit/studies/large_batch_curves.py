@@ -91,7 +91,9 @@ def rises_within(where: Labels) -> Judge:
         rising = [loss > 0 and all(sign * gain > 0 for gain in gains) for loss, gains in seen]
         change = sum(loss for loss, _ in seen) / len(seen)
         said = f"in {sum(rising)} of {len(rising)} trainings; the training loss changes by {change:+.3g} on average"
-        return Judgement("agrees" if all(rising) else "undecided" if any(rising) else "differs", said)
+        if any(rising) and not all(rising):
+            return Judgement("undecided", said, "in some trainings, but not in all")
+        return Judgement("agrees" if all(rising) else "differs", said)
 
     return judge
 

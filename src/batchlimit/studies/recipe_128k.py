@@ -102,7 +102,7 @@ def grid_is_flat(result: StudyResult) -> Judgement:
     if result.effort.scale == "smoke":
         return too_short(said)
     if best is None:
-        return Judgement("undecided", said)
+        return Judgement("undecided", said, "none completed")
     spread = max(means) - min(means)
     flat = len(means) == len(cells) and spread <= WITHIN * abs(best.estimate().mean or 0.0)
     shown = f"{100 * spread:.2f} points" if result.facts.metric_percent else f"{spread:.3g}"

@@ -71,7 +71,9 @@ def boundary(which: Literal["small", "large"], passes: int, fails: int) -> Judge
         if (found.value or 0) >= fails or (found.next_fail is not None and found.next_fail <= passes):
             return Judgement("differs", said)
         if found.value is not None and found.value >= passes and found.next_fail is not None:
-            return Judgement("agrees" if found.next_fail <= fails else "undecided", said)
+            if found.next_fail <= fails:
+                return Judgement("agrees", said)
+            return Judgement("undecided", said, f"the sizes from {fails:,} on are undecided")
         return Judgement("undecided", said, "the sizes between are undecided")
 
     return judge
@@ -92,7 +94,7 @@ def techniques_reach_further(result: StudyResult) -> Judgement:
         return Judgement("differs", said)
     if small.value is not None and small.value >= limit.dataset_size:
         return Judgement("differs", said, "linear scaling alone holds up to the full batch")
-    return Judgement("undecided", said)
+    return Judgement("undecided", said, "the sizes between are undecided")
 
 
 def full_batch_is_huge(result: StudyResult) -> Judgement:
@@ -107,8 +109,9 @@ def full_batch_is_huge(result: StudyResult) -> Judgement:
     if result.effort.scale == "smoke":
         return too_short(said)
     if known == "unknown":
-        return Judgement("undecided", said)
-    return Judgement("agrees" if known == "huge" else "differs", said)
+        return Judgement("undecided", said, "no recipe was decided there")
+    assumed = "" if reached is not None else "not trained, by what smaller batch sizes reach"
+    return Judgement("agrees" if known == "huge" else "differs", said, assumed)
 
 
 def _finished(result: StudyResult) -> tuple[LimitFinding | None, Judgement]:

@@ -76,7 +76,9 @@ def grows(result: StudyResult) -> Judgement:
     if slope.mean is None or slope.low is None or slope.high is None:
         return Judgement("undecided", f"like B^{slopes[0]:.2g}", "one seed has no interval")
     said = f"like B^{slope.mean:.2g} ({slope.low:.2g} to {slope.high:.2g}) over {len(known)} batch sizes"
-    return Judgement("agrees" if slope.low > 0 else "differs" if slope.high <= 0 else "undecided", said)
+    if slope.low <= 0 < slope.high:
+        return Judgement("undecided", said, "the interval of the exponent holds 0")
+    return Judgement("agrees" if slope.low > 0 else "differs", said)
 
 
 def predicted(result: StudyResult) -> CriticalBatch | None:
@@ -119,7 +121,7 @@ def predicts(result: StudyResult) -> Judgement:
         return Judgement("undecided", f"limit {size:,}", "the noise hides the gradient, so nothing is predicted")
     low, high = critical.low or 0.0, critical.high or math.inf
     said = f"predicted {critical.batch_size:,.0f} ({_end(critical.low)} to {_end(critical.high)}), "
-    said += f"measured {'at least ' if open_ended else ''}{size:,}"
+    said += f"measured {'at least ' if open_ended else ''}{size:,}, the last size not clearly below the target"
     below, above = size / MAGNITUDE, math.inf if open_ended else size * MAGNITUDE
     if low >= below and high <= above:
         return Judgement("agrees", said)

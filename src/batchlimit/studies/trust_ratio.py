@@ -96,9 +96,22 @@ def twofold(spread: Callable[[Layers], float | None], what: str) -> Judge:
         words = f"between {what}: {', '.join(said)}"
         if agreement == "agrees":
             return Judgement("agrees", words)
-        return Judgement("differs", words) if agreement == "differs" else Judgement("undecided", words)
+        if agreement == "differs":
+            return Judgement("differs", words)
+        return Judgement("undecided", words, _tally(found))
 
     return judge
+
+
+def _tally(found: list[str]) -> str:
+    """Return at how many batch sizes it is so, is not so, and cannot be told by the interval over seeds."""
+    sides = (
+        ("agrees", "at least twofold"),
+        ("differs", "less than twofold"),
+        ("undecided", "not to be told"),
+    )
+    told = [f"{found.count(side)} {words}" for side, words in sides if side in found]
+    return f"of {len(found)} batch sizes {', '.join(told)}"
 
 
 def _fold(value: float) -> str:
@@ -133,7 +146,9 @@ def differs_by_batch(result: StudyResult) -> Judgement:
     words = f"{_fold(min(said))}- to {_fold(max(said))}-fold, clearly so in {sum(apart)} of {len(apart)} layers"
     if 2 * sum(apart) > len(apart):
         return Judgement("agrees", words)
-    return Judgement("undecided" if any(apart) else "differs", words)
+    if any(apart):
+        return Judgement("undecided", words, "in some layers, but not in most")
+    return Judgement("differs", words)
 
 
 def _logs(result: StudyResult, where: Labels) -> dict[str, list[float]]:
@@ -161,7 +176,9 @@ def bound_binds(result: StudyResult) -> Judgement:
         return missing(result, where)
     said = f"{100 * math.fsum(shares) / len(shares):.3g} % of layers and steps at the bound of {BOUND:g}"
     holding = [share > 0 for share in shares]
-    return Judgement("agrees" if all(holding) else "undecided" if any(holding) else "differs", said)
+    if any(holding) and not all(holding):
+        return Judgement("undecided", said, f"in {sum(holding)} of {len(holding)} trainings")
+    return Judgement("agrees" if all(holding) else "differs", said)
 
 
 STUDY = Study(
