@@ -9,7 +9,7 @@ from study_worlds import judged, result
 
 from batchlimit.studies.arm import Arm
 from batchlimit.studies.results import StudyResult
-from batchlimit.studies.trust_ratio import PROBE, between_layers, between_steps
+from batchlimit.studies.trust_ratio import BOUNDED, LAYER_WISE, PROBE, between_layers, between_steps
 
 STEPS, LAYERS, BATCH, BOUND = "step to step", "layer to layer", "batch size to batch size", "a bound holds"
 
@@ -44,7 +44,15 @@ def test_between_two_answers() -> None:
 
     found = world(ratio)
     assert judged(found, LAYERS).agreement == "undecided"
+    assert judged(found, LAYERS).reason == "of 4 batch sizes 1 at least twofold, 3 less than twofold"
     assert judged(found, BATCH).agreement == "undecided"
+    assert judged(found, BATCH).reason == "in some layers, but not in most"
+
+
+def test_the_figure_of_bounds_is_of_adam_alone() -> None:
+    found = world(lambda arm, layer, step: 1.0)
+    (spec,) = [spec for spec in found.study.figures if spec.name == "bounds"]
+    assert [arm.labels["solver"] for arm in found.select(spec.only)] == [LAYER_WISE, BOUNDED]
 
 
 def test_diverged_and_smoke() -> None:

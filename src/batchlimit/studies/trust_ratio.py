@@ -36,7 +36,8 @@ def arms(facts: Facts, effort: Effort) -> tuple[Arm, ...]:
     found = [tuned(facts, effort, s, batch, {"solver": s}) for s in ("lars", "lamb") for batch in BATCHES]
     for name, layerwise in ((LAYER_WISE, plain_layerwise()), (BOUNDED, bounded_layerwise())):
         found += [
-            tuned(facts, effort, "adam", batch, {"solver": name}, layerwise=layerwise) for batch in ("large", "full")
+            tuned(facts, effort, "adam", batch, {"solver": name, "of": "adam"}, layerwise=layerwise)
+            for batch in ("large", "full")
         ]
     seeds = min(effort.seeds, effort.most(1, 3, 5))
     return tuple(arm.updated({"probes": (PROBE,), "seeds": seeds}) for arm in found)
@@ -211,7 +212,7 @@ STUDY = Study(
             kind="ratios",
             title="Where do bounds bind layer-wise Adam?",
             facet="solver",
-            only={"batch": "large"},
+            only={"batch": "large", "of": "adam"},
         ),
     ),
     claims=(
