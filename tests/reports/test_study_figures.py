@@ -31,8 +31,8 @@ from batchlimit.reports.figures.studies import (
     timeline,
 )
 from batchlimit.reports.figures.studies.looks import looks, looks_of
-from batchlimit.reports.figures.studies.measures import shown_range
-from batchlimit.reports.figures.studies.panels import apart, log_ticks
+from batchlimit.reports.figures.studies.measures import measure, shown_range
+from batchlimit.reports.figures.studies.panels import Axis, apart, log_ticks
 from batchlimit.reports.palette import colour
 from batchlimit.studies.judges import TARGET
 from batchlimit.studies.results import StudyResult
@@ -155,6 +155,18 @@ def test_scatter_has_a_dot_for_each_training_that_completed(result: StudyResult)
     dot = by(rows, colour="momentum", seed=one.config.seed)[0]
     assert one.test is not None
     assert (dot["x"], dot["mean"]) == (one.history[-1].train_loss, one.test.metric)
+
+
+def test_a_dot_off_the_axis_is_named_with_its_value(result: StudyResult) -> None:
+    figure = draw(result, SPECS["scatter"])
+    assert figure is not None
+    rows = scatter.dots(result, SPECS["scatter"])
+    axis = Axis("test accuracy", min(row["mean"] for row in rows), 1.0)
+    assert scatter._edge_words(rows, SPECS["scatter"], measure(result, "metric"), axis) == ""
+    lost = [{**row, "mean": 0.08 + 0.01 * number, "colour": "full"} for number, row in enumerate(rows[:2])]
+    said = scatter._edge_words([*rows, *lost], SPECS["scatter"], measure(result, "metric"), axis)
+    assert said.startswith(" Triangles: off the axis: full")
+    assert said.endswith("(8.00 % to 9.00 %).")
 
 
 def test_best_so_far_never_falls_and_pools_repeats() -> None:
@@ -375,6 +387,10 @@ def test_only_what_is_there_is_explained() -> None:
     assert lines.edge_words(0.8, 1.0, rows[:2]) == " Triangles: off the axis, with their value."
     assert lines.edge_words(0.8, 1.0, rows) == (
         " Crosses: every seed diverged; triangles: off the axis, with their value."
+    )
+    assert lines.edge_words(0.8, 1.0, [{"mean": 0.9, "low": 0.85, "high": 1.0}]) == ""
+    assert lines.edge_words(0.8, 1.0, [{"mean": 0.9, "low": 0.7, "high": 1.0}]) == (
+        " Intervals that end at the frame go on beyond it."
     )
 
 

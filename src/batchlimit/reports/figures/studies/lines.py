@@ -172,13 +172,22 @@ def with_edge(low: float, high: float, y: Measure, rows: Sequence[Row]) -> tuple
 
 
 def edge_words(low: float, high: float, rows: Sequence[Row]) -> str:
-    """Return what stands at the losing edge of this range, as a sentence with a space before it; '' where nothing."""
+    """Return what stands at the edges of this range, as a sentence with a space before it; '' where nothing."""
     means = [row["mean"] for row in rows]
     parts = ["crosses: every seed diverged"] if None in means else []
     if any(isinstance(mean, float) and not low <= mean <= high for mean in means):
         parts.append("triangles: off the axis, with their value")
+    if any(_is_cut(row, low, high) for row in rows):
+        parts.append("intervals that end at the frame go on beyond it")
     text = "; ".join(parts)
     return f" {text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _is_cut(row: Row, low: float, high: float) -> bool:
+    """Say whether a value is drawn with an interval of which an end is off the axis."""
+    mean, ends = row["mean"], [row.get(end) for end in ("low", "high")]
+    shown = isinstance(mean, float) and low <= mean <= high
+    return shown and any(isinstance(end, float) and not low <= end <= high for end in ends)
 
 
 def _reach(values: Sequence[float], low: float, high: float) -> tuple[float, float]:

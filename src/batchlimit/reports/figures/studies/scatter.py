@@ -6,7 +6,7 @@ from batchlimit.reports.figures.figure import Figure, Row
 from batchlimit.reports.figures.studies import drawers
 from batchlimit.reports.figures.studies.cells import cells, missing, named, said, short, stem
 from batchlimit.reports.figures.studies.looks import looks_of
-from batchlimit.reports.figures.studies.measures import measure, shown_range
+from batchlimit.reports.figures.studies.measures import Measure, measure, shown_range
 from batchlimit.reports.figures.studies.panels import LEAST_WIDTH, Axis, Panel, Series, log_axis, padded, widths
 from batchlimit.studies.results import StudyResult
 from batchlimit.studies.views import FigureSpec
@@ -25,6 +25,21 @@ def dots(result: StudyResult, spec: FigureSpec) -> list[Row]:
                 for seed in sorted(losses.keys() & tested.keys())
             ]
     return rows
+
+
+def _edge_words(rows: list[Row], spec: FigureSpec, y: Measure, axis: Axis) -> str:
+    """Return what the triangles at the edge are, as a sentence with a space before it; '' where there are none."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        mean = float(row["mean"] or 0)
+        if not axis.low <= mean <= axis.high:
+            words = (said(spec.colour, row["colour"]), said(spec.facet, row["facet"]))
+            found.setdefault(", ".join(filter(None, words)), []).append(mean)
+    told = [
+        f"{name or 'a training'} ({' to '.join(dict.fromkeys((y.text(min(means)), y.text(max(means)))))})"
+        for name, means in found.items()
+    ]
+    return f" Triangles: off the axis: {'; '.join(told)}." if told else ""
 
 
 def _along(spec: FigureSpec) -> str:
@@ -69,7 +84,7 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
             ).chart()
         )
     caption = f"{spec.caption} One dot a training; names stand at the height of their series' rightmost dot."
-    caption = f"{caption.strip()}{missing(result.select(spec.only))}"
+    caption = f"{caption.strip()}{_edge_words(rows, spec, y, y_axis)}{missing(result.select(spec.only))}"
     return Figure(
         stem(spec.name),
         spec.title,
