@@ -152,6 +152,10 @@ def test_claims_of_your_own_are_not_called_a_papers(tmp_path: Path) -> None:
     index = write_index([sample_result(study=own)], tmp_path).read_text(encoding="utf-8")
     assert "5 claims: 2 agree" in index
     assert "<p>Claims: <span" in index
+    later = dataclasses.replace(own, name="later", claims=STUDY.claims)
+    page = write_study(sample_result(study=later), tmp_path).read_text(encoding="utf-8")
+    assert "Do the data support the claims?" in page, "claims may be held against papers without being one's"
+    assert "<th>the paper</th>" in page
     both = write_index([sample_result(study=own), sample_result()], tmp_path).read_text(encoding="utf-8")
     assert "10 claims: 4 agree" in both
 

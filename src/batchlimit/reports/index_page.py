@@ -74,7 +74,7 @@ def entry(result: StudyResult, folder: Path) -> Entry:
         finished=study_account.is_finished(result),
         trials=study_account.trial_count(result),
         agreement=study_tables.agreement_counts(study_tables.claim_rows(result)),
-        of_a_paper=study.of_a_paper,
+        of_a_paper=bool(study.paper),
         picture=_picture(result, folder),
         link=page_name(study),
     )

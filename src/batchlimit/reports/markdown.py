@@ -104,7 +104,7 @@ def _claims(result: StudyResult) -> list[str]:
         for claim in claims
     ]
     heads = ("claim", *(["the paper"] if of_a_paper else []), "here", "verdict")
-    title = "## Does our data agree with the paper?" if of_a_paper else "## Do the data support the claims?"
+    title = "## Does our data agree with the paper?" if result.study.paper else "## Do the data support the claims?"
     return [title, "", f"**{escaped(counts)}.** {escaped(study_tables.JUDGED)}", "", *grid(heads, rows), ""]
 
 

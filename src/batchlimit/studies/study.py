@@ -53,5 +53,5 @@ class Study:
 
     @property
     def of_a_paper(self) -> bool:
-        """Whether the claims are a paper's: the study names one, or a claim has its figure or its source."""
+        """Whether the claims are held against papers: the study names one, or a claim has its figure or its source."""
         return bool(self.paper) or any(claim.paper or claim.source for claim in self.claims)
