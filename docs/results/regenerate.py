@@ -41,12 +41,15 @@ def percent(value: float | None) -> str:
 
 def where_and_when(records: Sequence[TrialRecord]) -> str:
     """Return the hardware, software and dates of records in one sentence."""
-    facts = {tuple(str(r.environment.get(k)) for k in ("cpu", "device", "torch", "batchlimit")) for r in records}
+    known = ("cpu", "device", "torch", "batchlimit")
+    facts = {tuple(str(r.environment.get(k)) for k in known) for r in records}
+    commits = sorted({str(r.environment["commit"]) for r in records if r.environment.get("commit")})
     days = sorted({record.started[:10] for record in records})
     machines = "; ".join(
         f"{cpu}, {device}, torch {torch}, batchlimit {own}" for cpu, device, torch, own in sorted(facts)
     )
-    return f"{machines}; {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "")
+    built = f"; {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}" if commits else ""
+    return f"{machines}{built}; {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "")
 
 
 def mnist(folder: Path) -> str:
