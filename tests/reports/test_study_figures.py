@@ -161,7 +161,7 @@ def test_a_dot_off_the_axis_is_named_with_its_value(result: StudyResult) -> None
     figure = draw(result, SPECS["scatter"])
     assert figure is not None
     rows = scatter.dots(result, SPECS["scatter"])
-    axis = Axis("test accuracy", min(row["mean"] for row in rows), 1.0)
+    axis = Axis("test accuracy", min(float(row["mean"] or 0) for row in rows), 1.0)
     assert scatter._edge_words(rows, SPECS["scatter"], measure(result, "metric"), axis) == ""
     lost = [{**row, "mean": 0.08 + 0.01 * number, "colour": "full"} for number, row in enumerate(rows[:2])]
     said = scatter._edge_words([*rows, *lost], SPECS["scatter"], measure(result, "metric"), axis)

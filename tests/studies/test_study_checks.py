@@ -12,7 +12,7 @@ from batchlimit.config import Recipe
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 from batchlimit.studies import studies
-from batchlimit.studies.arm import Arm
+from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.checks import arms_of, check_views
 from batchlimit.studies.claims import Claim, better
 from batchlimit.studies.facts import Effort, Facts
@@ -69,7 +69,7 @@ def figure(**changes: Any) -> dict[str, Any]:
 
 
 def claim(**where: Any) -> dict[str, Any]:
-    selects = ({"average": "tail"}, dict(where))
+    selects: tuple[Labels, Labels] = ({"average": "tail"}, dict(where))
     return {"claims": (Claim("x", "", better(*selects), selects=selects),)}
 
 
