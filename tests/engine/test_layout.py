@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import torch
-from small_training import CPU, config, convolutional, distance, gradient, halved, images, prepared, workload
+from small_training import (
+    CLASSES,
+    CPU,
+    FEATURES,
+    config,
+    convolutional,
+    distance,
+    gradient,
+    halved,
+    images,
+    prepared,
+    workload,
+)
 from torch import Tensor, nn
 
+from batchlimit.engine import Execution, run
 from batchlimit.engine.layout import Layout, choose_layout
 
 
@@ -76,3 +89,21 @@ def test_inputs_are_prepared_then_laid_out() -> None:
     laid = Layout(workload(convolutional), torch.channels_last)(maps)
     assert laid.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(laid, maps.float() / 255)
+
+
+class Named(nn.Module):
+    """A model whose inputs come by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.last(batch["points"])
+
+
+def test_what_is_prepared_into_a_dictionary_reaches_the_model_as_it_is() -> None:
+    named = workload(Named, prepare=lambda points: {"points": points})
+    plain = workload(lambda: nn.Linear(FEATURES, CLASSES))
+    by_name, by_place = (run(config(), workload=each, execution=Execution(device="cpu")) for each in (named, plain))
+    assert (by_name.status, by_name.test) == ("complete", by_place.test)

@@ -6,6 +6,8 @@ bf16.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,16 +16,18 @@ from batchlimit.workloads.workload import Workload
 
 
 class Layout:
-    """The memory format of a model's 4-dimensional inputs; other inputs pass unchanged."""
+    """The memory format of a model's 4-dimensional inputs; all else (a dictionary, say) passes unchanged."""
 
     def __init__(self, workload: Workload, memory_format: torch.memory_format) -> None:
         self._prepare = workload.prepare
         self.memory_format = memory_format
 
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __call__(self, inputs: Tensor) -> Any:
         """Return stored inputs as the model takes them: prepared by the workload, in this format."""
         prepared = self._prepare(inputs) if self._prepare is not None else inputs
-        return prepared.contiguous(memory_format=self.memory_format) if prepared.dim() == 4 else prepared
+        if not isinstance(prepared, Tensor) or prepared.dim() != 4:
+            return prepared
+        return prepared.contiguous(memory_format=self.memory_format)
 
 
 def choose_layout(model: nn.Module, workload: Workload, split: Split, device: torch.device) -> Layout:
