@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_training import blobs, normed, workload
+from small_training import CLASSES, blobs, normed, workload
 from torch import nn
 
 from batchlimit.api import find_limit, tune
@@ -72,6 +72,33 @@ def test_what_does_not_work_is_one_line_that_names_the_part(changes: dict[str, A
 def test_it_comes_before_any_search(ask: Callable[[Workload], object]) -> None:
     with pytest.raises(InputError, match="averages"):
         ask(replace(workload(), loss=F.cross_entropy))
+
+
+def labelled(label: int, *, split: str) -> Callable[[], DataSet]:
+    """Data of which one example in `split` has the class `label`."""
+    parts = {name: blobs(30, seed=seed) for seed, name in enumerate(("train", "test", "validation"))}
+    parts[split].targets[17] = label
+    return lambda: DataSet(**parts)
+
+
+@pytest.mark.parametrize("split", ["train", "test", "validation"])
+@pytest.mark.parametrize("label", [CLASSES, -1])
+def test_a_class_that_the_model_does_not_have_is_found_wherever_it_is(split: str, label: int) -> None:
+    name = "training" if split == "train" else split
+    valid = f"Valid: 0 to {CLASSES - 1}"
+    with pytest.raises(InputError, match=rf"^The {name} targets .* have the class {label}, .*{valid}\.$"):
+        rehearse(replace(workload(), load=labelled(label, split=split)), CPU)
+
+
+def test_targets_that_are_left_out_and_bytes_are_let_pass() -> None:
+    rehearse(replace(workload(), load=labelled(-100, split="train")), CPU)
+    data = DataSet(*(TensorSplit(b.inputs, b.targets.byte()) for b in (blobs(30), blobs(30, seed=1))))
+    rehearse(replace(workload(), load=lambda: data), CPU)
+
+
+def test_lazy_layers_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"make_model\(\) of 'small' returned a model with lazy layers"):
+        rehearse(workload(lambda: nn.Sequential(nn.LazyLinear(CLASSES))), CPU)
 
 
 def test_data_of_one_example_is_enough() -> None:

@@ -9,10 +9,11 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from batchlimit.data.splits import DataSet
+from batchlimit.data.splits import DataSet, TensorSplit
 from batchlimit.errors import InputError
-from batchlimit.workloads.workload import Workload
+from batchlimit.workloads.workload import LEFT_OUT, Workload, cross_entropy
 
 _EXAMPLES = 4
 _CLOSE = 1e-3  # of a sum: far above rounding, far below the factor of 2 between a sum and a mean of two halves
@@ -22,8 +23,8 @@ def rehearse(workload: Workload, device: torch.device) -> DataSet:
     """Return a workload's data, once its parts have worked together on a few training examples, on `device`.
 
     Raises:
-        InputError: a part raised an error (it is named), `make_model` gives the same model twice, or the loss or the
-            metric averages over examples where it has to sum.
+        InputError: a part raised an error (it is named), `make_model` gives the same model twice or one of lazy layers,
+            the loss or the metric averages over examples where it has to sum, or a target is no class of the model's.
     """
     with torch.random.fork_rng(devices=[]):
         with _part(workload, "load()"):
@@ -35,6 +36,11 @@ def rehearse(workload: Workload, device: torch.device) -> DataSet:
             raise InputError(
                 f"make_model() of '{workload.name}' returned the same parameters twice: every trial would go on from "
                 "the last one's weights. Valid: a function that builds a fresh model at each call."
+            )
+        if any(map(is_lazy, model.parameters())):
+            raise InputError(
+                f"make_model() of '{workload.name}' returned a model with lazy layers, whose sizes are not known yet. "
+                "Valid: layers with their sizes, or a pass through the model within make_model()."
             )
         count = min(_EXAMPLES, len(train))
         model.to(device).eval()
@@ -51,6 +57,8 @@ def rehearse(workload: Workload, device: torch.device) -> DataSet:
                     with _part(workload, name):
                         sums = [float(total(outputs.float(), targets)) for outputs, targets in pairs]
                     _check_sum(workload, name, *sums)
+    if pairs and workload.loss is cross_entropy:
+        _check_classes(workload, data, *pairs[0])
     return data
 
 
@@ -78,6 +86,24 @@ def _check_sum(workload: Workload, name: str, whole: float, first: float, second
             f"The {name} of '{workload.name}' averages over its examples; it must sum over them, for a batch is taken "
             "in parts. Valid: reduction='sum', or the mean times the number of examples."
         )
+
+
+def _check_classes(workload: Workload, data: DataSet, outputs: Tensor, targets: Tensor) -> None:
+    """Check all targets in memory: a class that the model does not have ends a training, and a CUDA device's context.
+
+    `outputs` and `targets` are of the examples rehearsed; they tell the number of classes.
+    """
+    classes = outputs.shape[-1] if targets.shape == outputs.shape[:-1] else outputs.shape[1]
+    for name, split in (("training", data.train), ("validation", data.validation), ("test", data.test)):
+        if not isinstance(split, TensorSplit) or split.targets.is_floating_point():
+            continue
+        counted = split.targets[split.targets.long() != LEFT_OUT]
+        wrong = counted[(counted < 0) | (counted >= classes)]
+        if len(wrong):
+            raise InputError(
+                f"The {name} targets of '{workload.name}' have the class {int(wrong[0])}, and the model gives "
+                f"{classes} classes. Valid: 0 to {classes - 1}."
+            )
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from batchlimit.data.splits import DataSet
 from batchlimit.errors import InputError
 
 # The class index that torch's losses leave out: a position of padding, say.
-_LEFT_OUT = -100
+LEFT_OUT = -100
 
 
 class Loss(Protocol):
@@ -97,7 +97,7 @@ def _classes_last(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
 def _over_positions(values: Tensor, targets: Tensor) -> Tensor:
     """Return the sum over examples of the mean of `values` (n, ...) over the example's positions that have a class."""
     # A byte would be compared with -100 modulo 256, which is class 156.
-    counted = (targets.long() != _LEFT_OUT).flatten(1).sum(1).clamp(min=1)
+    counted = (targets.long() != LEFT_OUT).flatten(1).sum(1).clamp(min=1)
     return (values.flatten(1).sum(1) / counted).sum()
 
 
@@ -153,6 +153,6 @@ class Workload:
     loss: Loss = cross_entropy
     metric: Metric = ACCURACY
     also: tuple[Metric, ...] = ()
-    prepare: Callable[[Tensor], Tensor] | None = None
+    prepare: Callable[[Tensor], Any] | None = None
     description: str = ""
     recipes: dict[str, Recipe] = field(default_factory=dict)
