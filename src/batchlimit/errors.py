@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -22,3 +25,24 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return InputError(f"Unknown {kind} {name!r}.{hint} Valid: {', '.join(choices) or 'none'}.")
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an error's kind and text, and where it was raised in code that is neither ours nor a library's."""
+    text = " ".join(str(error).split()).rstrip(".")
+    place = place_of(error)
+    return ": ".join(filter(None, (type(error).__name__, text))) + (f" ({place})" if place else "")
+
+
+def place_of(error: BaseException) -> str:
+    """Return 'file.py, line 7' where the user's own code raised an error, '' where ours or a library called by it did.
+
+    A library called by the user's code counts as the user's code.
+    """
+    ours, libraries = str(Path(__file__).parent), (sys.prefix, sys.base_prefix, "<")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(ours):
+            return ""
+        if not frame.filename.startswith(libraries) and "-packages" not in frame.filename:
+            return f"{Path(frame.filename).name}, line {frame.lineno}"
+    return ""

@@ -132,6 +132,54 @@ def test_an_unexpected_error_is_short_and_says_how_to_see_more(monkeypatch: pyte
     assert "Traceback" in CliRunner().invoke(app, ["train", "digits"]).stderr
 
 
+FAULTY = """
+from dataclasses import replace
+
+from toys import nn, separable
+
+
+class Net(nn.Linear):
+    def forward(self, inputs):
+        if self.training:
+            raise ValueError("no such layer")
+        return super().forward(inputs)
+
+
+def faulty():
+    return replace(separable(), make_model=lambda: Net(4, 2))
+"""
+
+
+@pytest.mark.parametrize("command", [["train"], ["find", "--jobs", "1"]])
+def test_an_error_in_a_users_model_is_one_line_that_says_where(folder: Path, command: list[str]) -> None:
+    (folder / "faulty.py").write_text(FAULTY)
+    outcome = CliRunner().invoke(app, [*command, "faulty.py:faulty", "-q"])
+    assert outcome.exit_code == 1
+    assert len(outcome.stderr.splitlines()) == 1
+    assert "raised ValueError: no such layer (faulty.py, line 10)." in outcome.stderr
+    assert "bug" not in outcome.stderr
+
+
+def test_an_error_in_a_worker_is_one_line_and_its_traceback_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    import batchlimit.workloads.resolve as resolving
+    from batchlimit.tuning.runners import TrialError
+
+    def fail(text: str) -> None:
+        error = TrialError("A trial of 'w' at batch size 16 raised ValueError: no such layer (mine.py, line 7).")
+        error.add_note("Traceback of the worker")
+        raise error
+
+    monkeypatch.setattr(resolving, "resolve", fail)
+    monkeypatch.delenv("BATCHLIMIT_DEBUG", raising=False)
+    outcome = CliRunner().invoke(app, ["find", "digits"])
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("batchlimit: A trial of 'w' at batch size 16 raised ValueError")
+    assert len(outcome.stderr.splitlines()) == 1
+    assert "Traceback" not in outcome.stderr
+    monkeypatch.setenv("BATCHLIMIT_DEBUG", "1")
+    assert "Traceback of the worker" in CliRunner().invoke(app, ["find", "digits"]).stderr
+
+
 def test_terminal_controls_in_a_name_are_not_printed() -> None:
     assert "\x1b" not in refused("find", "dig\x1b[31mits")
 

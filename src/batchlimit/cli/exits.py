@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, in_one_line, place_of
 
 OK = 0
 RUN_FAILED = 1
@@ -133,7 +133,12 @@ def _unexpected(error: Exception) -> int:
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
     advice = "" if os.environ.get(DEBUG_VARIABLE) else f" Set {DEBUG_VARIABLE}=1 for the traceback."
-    say(f"unexpected {type(error).__name__}: {str(error).rstrip('.')}. This is a bug or a broken environment.{advice}")
+    if type(error).__name__ == "TrialError":  # by its name: importing it would take long
+        say(f"{error}{advice}")
+    elif place_of(error):
+        say(f"your own code raised {in_one_line(error)}.{advice}")
+    else:
+        say(f"unexpected {in_one_line(error)}. This is a bug or a broken environment.{advice}")
     return RUN_FAILED
 
 

@@ -16,7 +16,7 @@ _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class TrialError(RuntimeError):
-    """A trial raised an error that is no divergence: a fault in the code that it ran; holds the worker's traceback."""
+    """A trial raised an error that is no divergence: a fault in the code that it ran; its note is the traceback."""
 
 
 class Runner(Protocol):

@@ -75,7 +75,7 @@ class LocalPool:
 
         Raises:
             InputError: a trial found bad input.
-            TrialError: a trial raised something else; the message holds the worker's traceback.
+            TrialError: a trial raised something else; its note is the worker's traceback.
         """
         assert not self._closed, "the pool is closed"
         waiting = deque((config, 1) for config in configs)
@@ -125,7 +125,10 @@ class LocalPool:
             raise InputError(value)
         if kind == "no_memory":
             return self._again_or_failed(config, attempt, value, waiting)
-        raise TrialError(f"A trial of '{config.workload}' at batch size {config.batch_size} raised:\n{value}")
+        what, trace = value
+        error = TrialError(f"A trial of '{config.workload}' at batch size {config.batch_size} raised {what}.")
+        error.add_note(trace)
+        raise error
 
     def _again_or_failed(
         self, config: TrialConfig, attempt: int, reason: str, waiting: deque[tuple[TrialConfig, int]]

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from batchlimit.config import TrialConfig
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, in_one_line
 from batchlimit.records import HistoryPoint, TrialRecord
 
 
@@ -79,8 +79,8 @@ def serve(connection: Connection) -> None:
             send("input_error", str(error))
         except MemoryError as error:
             send("no_memory", f"out of memory: {error}" if str(error) else "out of memory")
-        except Exception:
-            send("error", traceback.format_exc())
+        except Exception as error:
+            send("error", [in_one_line(error), traceback.format_exc()])
 
 
 def _receive(connection: Connection, inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
