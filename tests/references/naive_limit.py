@@ -78,13 +78,19 @@ def naive_limits(question: Question, run: Run) -> tuple[int, int, dict[int, str]
 
 
 def _above(values: np.ndarray, bar: np.ndarray, level: float) -> str:
-    """Decide whether the mean of `values` is at least that of `bar` by SciPy's Welch interval."""
+    """Decide whether the mean of `values` is at least that of `bar` by SciPy's Welch interval, wider for few values."""
     if values.std() == 0 and bar.std() == 0:
         return "pass" if values.mean() >= bar.mean() else "fail"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # one side without variance
         interval = stats.ttest_ind(values, bar, equal_var=False).confidence_interval(level)
-    return "pass" if interval.low >= 0 else "fail" if interval.high < 0 else "undecided"
+    low, high = interval.low, interval.high
+    if len(values) < 5 <= len(bar):  # the conservative freedom, where it is less than Welch's
+        error = np.sqrt(values.var(ddof=1) / len(values) + bar.var(ddof=1) / len(bar))
+        half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * error
+        gap = values.mean() - bar.mean()
+        low, high = min(low, gap - half), max(high, gap + half)
+    return "pass" if low >= 0 else "fail" if high < 0 else "undecided"
 
 
 def _up_to(first: int, decisions: dict[int, str]) -> int:

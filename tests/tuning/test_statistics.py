@@ -103,6 +103,16 @@ def test_adding_seeds_until_decided_errs_no_more_often_than_the_confidence_allow
     assert far_below.count("fail") >= 0.95 * 300
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_few_values_against_many_err_no_more_often_than_the_confidence_allows(count: int) -> None:
+    random = np.random.default_rng(count)
+    wrong = 0
+    for _ in range(2000):
+        decision = compare(random.normal(0.0, 1.0, count).tolist(), random.normal(0.0, 1.0, 20).tolist(), 1.0, 0.99)
+        wrong += decision != "undecided"
+    assert wrong <= 0.0167 * 2000  # 1 % and three standard errors
+
+
 def test_more_seeds_are_worth_it_only_where_they_could_decide() -> None:
     reference = [0.98, 0.982, 0.978, 0.98, 0.981, 0.979] * 3
     at_the_bar, near, far = ([0.9751 + gap + noise for noise in (-0.004, 0.004) * 5] for gap in (0.0, 0.0018, 0.004))

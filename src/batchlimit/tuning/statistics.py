@@ -9,6 +9,8 @@ from scipy import stats
 
 from batchlimit.findings import Decision, Estimate
 
+_FEW = 5  # values: with fewer, Welch's approximation errs too often against a reference of many
+
 
 def estimate(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     """Return the mean of `values` and its two-sided t interval; one value has no interval, none has no mean."""
@@ -26,7 +28,8 @@ def compare(values: Sequence[float], reference: Sequence[float], factor: float, 
     """Decide whether the mean of `values` is at least `factor` times the mean of `reference`.
 
     'pass' or 'fail' when the two-sided Welch interval of mean(values) - factor * mean(reference) lies on one side of 0
-    (the uncertainty of both means is counted), else 'undecided'. To ask for "at most", negate both.
+    (the uncertainty of both means is counted), else 'undecided'. Fewer than five values against a reference of more
+    have the freedom of the fewer. To ask for "at most", negate both.
     """
     if len(values) < 2 or len(reference) < 2:
         return "undecided"
@@ -63,6 +66,9 @@ def _half_width(
     if error == 0:
         return 0.0
     freedom = error**2 / (own**2 / (count - 1) + other**2 / (len(reference) - 1))
+    if count < _FEW <= len(reference):
+        # Welch's freedom is itself estimated: with 2 values against 20, a 99 % interval would err in 7 % of cases.
+        freedom = min(freedom, count - 1)
     return _quantile(confidence, freedom) * math.sqrt(error)
 
 
