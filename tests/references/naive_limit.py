@@ -81,6 +81,9 @@ def _above(values: np.ndarray, bar: np.ndarray, level: float) -> str:
     """Decide whether the mean of `values` is at least that of `bar` by SciPy's Welch interval, wider for few values."""
     if values.std() == 0 and bar.std() == 0:
         return "pass" if values.mean() >= bar.mean() else "fail"
+    if np.ptp(values) == 0:  # as if it varied like the bar, which is not known either
+        noise = np.linspace(-1, 1, len(values))
+        values = values + noise / noise.std(ddof=1) * bar.std(ddof=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # one side without variance
         interval = stats.ttest_ind(values, bar, equal_var=False).confidence_interval(level)

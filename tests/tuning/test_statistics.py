@@ -113,6 +113,16 @@ def test_few_values_against_many_err_no_more_often_than_the_confidence_allows(co
     assert wrong <= 0.0167 * 2000  # 1 % and three standard errors
 
 
+def test_a_metric_of_few_examples_errs_little_more_often() -> None:
+    random = np.random.default_rng(11)
+    passed = 0
+    for _ in range(1000):
+        reference = random.binomial(10, 0.97, 20) / 10
+        values = (random.binomial(10, 0.995 * 0.97, 5) / 10).tolist()
+        passed += compare(values, reference.tolist(), 0.995, 0.983) == "pass"
+    assert passed <= 0.02 * 1000  # were five times 10 of 10 taken for no variance, 12 %
+
+
 def test_more_seeds_are_worth_it_only_where_they_could_decide() -> None:
     reference = [0.98, 0.982, 0.978, 0.98, 0.981, 0.979] * 3
     at_the_bar, near, far = ([0.9751 + gap + noise for noise in (-0.004, 0.004) * 5] for gap in (0.0, 0.0018, 0.004))

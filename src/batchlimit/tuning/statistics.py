@@ -60,8 +60,9 @@ def _half_width(
     values: Sequence[float], reference: Sequence[float], factor: float, confidence: float, count: int
 ) -> float:
     """Return half of Welch's interval of the gap if there were `count` values of the variance seen."""
-    own = _variance(values) / count
-    other = factor**2 * _variance(reference) / len(reference)
+    spread = factor**2 * _variance(reference)
+    # A metric of few examples has few values: seeds that all have the same one do not show that they never differ.
+    own, other = (_variance(values) or spread) / count, spread / len(reference)
     error = own + other
     if error == 0:
         return 0.0
