@@ -65,6 +65,12 @@ def test_linear_scaling_must_hold_the_loss_and_others_need_not() -> None:
     assert judged(book, [0.9, 0.9], loss=1.21).decision == "pass"
 
 
+def test_a_baseline_whose_loss_is_never_finite_gives_no_verdict_but_a_reason() -> None:
+    book = notebook(0.9, 0.9, losses=(math.nan, math.nan))
+    assert book.problem.startswith("The baseline's loss on the test split was finite in none of 2 trials")
+    assert notebook(0.9, 0.9, losses=(math.nan, 1.0)).problem == ""
+
+
 def test_a_loss_that_is_not_finite_is_above_any_bar_but_says_nothing_of_the_metric() -> None:
     book = notebook(0.9, 0.9)
     lost = record(0.9, seed=2)

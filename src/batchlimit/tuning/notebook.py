@@ -59,6 +59,11 @@ class Notebook:
                 f"{lost} of {len(records)} baseline trials at batch size {self.question.baseline_batch_size} "
                 f"did not complete ({reason})."
             )
+        elif not self.baseline_losses():
+            self.problem = (
+                f"The baseline's loss on the test split was finite in none of {len(records)} trials at batch size "
+                f"{self.question.baseline_batch_size}: the test examples may hold numbers that are not."
+            )
 
     def add_tuned(self, candidate: Candidate, batch_size: int, records: Sequence[TrialRecord]) -> None:
         """Take the records of tuning trials."""
