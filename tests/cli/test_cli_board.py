@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,17 @@ def test_lost_trials_are_told() -> None:
     assert board.result(board.stages[0]) == "90.00 % ± 0.00 (1 diverged)"
     board.take(event("verifying lamb at batch size 40", 40))
     assert board.result(board.stages[1]) == "every trial diverged"
+
+
+def test_why_a_trial_failed_is_told() -> None:
+    board = Board(percent=True)
+    for seed, metric in enumerate((0.9, 0.9, None)):
+        shown = event("verifying lars at batch size 40", 40, metric, seed=seed)
+        if metric is None and shown.record is not None:
+            failed = shown.record.model_copy(update={"status": "failed", "reason": "out of memory (2 attempts)"})
+            shown = replace(shown, record=failed)
+        board.take(shown)
+    assert board.result(board.stages[0]) == "90.00 % ± 0.00 (1 failed: out of memory (2 attempts))"
 
 
 def test_reused_trials_are_counted() -> None:

@@ -16,6 +16,7 @@ from synthetic_world import CANDIDATES, World, find
 from batchlimit.config import TrialConfig
 from batchlimit.findings import BatchSizeFinding, LimitFinding
 from batchlimit.ledger import Ledger
+from batchlimit.records import TrialRecord
 from batchlimit.tuning.driver import drive
 from batchlimit.tuning.limit import LimitSearch
 from batchlimit.tuning.runners.inline import InlineRunner
@@ -183,6 +184,24 @@ def test_a_recipe_of_which_one_seed_diverges_fails() -> None:
     linear = at(find(world, recipes=()), 32).linear
     assert linear is not None
     assert (linear.decision, linear.diverged, len(linear.metrics)) == ("fail", 1, 4)
+
+
+def test_a_recipe_whose_worker_died_is_undecided_until_it_is_asked_for_again() -> None:
+    memory = {"too little"}
+
+    def run(config: TrialConfig) -> TrialRecord:
+        if memory and config.batch_size == 1024 and config.seed == 3:
+            return TrialRecord(config=config, status="failed", reason="the worker process died")
+        return world.run(config)
+
+    world, ledger = World(limits={}), Ledger.open(":memory:")
+    for reached in (("undecided", 512), ("pass", 1024)):
+        search = LimitSearch(world.question())
+        drive(search.trials(), ledger, InlineRunner(run))
+        best = at(search.finding(), 1024).best
+        assert best is not None
+        assert (best.decision, search.finding().large_up_to.value) == reached
+        memory.clear()
 
 
 def test_every_trial_beyond_the_baseline_diverges() -> None:

@@ -58,6 +58,15 @@ def test_a_recipe_that_loses_a_seed_fails() -> None:
     assert (measured.decision, measured.seeds, measured.diverged, measured.metrics) == ("fail", 3, 1, (0.95, 0.95))
 
 
+@pytest.mark.parametrize("name", [LINEAR, "lars"])
+def test_a_seed_whose_process_died_decides_nothing_but_one_that_diverged_does(name: str) -> None:
+    book = notebook(0.9, 0.9)
+    died = record(None, seed=4).model_copy(update={"status": "failed", "reason": "the worker process died"})
+    measured = book.judge(name, 64, BASELINE, [record(0.95), record(0.95), died], 0.95)
+    assert (measured.decision, measured.metric_decision, measured.diverged) == ("undecided", "undecided", 1)
+    assert book.judge(name, 64, BASELINE, [record(0.95), record(None), died], 0.95).decision == "fail"
+
+
 def test_linear_scaling_must_hold_the_loss_and_others_need_not() -> None:
     book = notebook(0.9, 0.9, losses=(1.0, 1.0))
     assert judged(book, [0.9, 0.9], loss=1.19, name=LINEAR).decision == "pass"

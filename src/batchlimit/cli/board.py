@@ -95,10 +95,12 @@ class Board:
 
         values = _test_metrics(stage.records)
         lost = len(stage.records) - len(values)
+        died = next((record.reason for record in stage.records if record.status == "failed"), None)
+        end = "diverged" if died is None else f"failed: {died}"
         if not values:
-            return "every trial diverged" if lost else ""
+            return f"every trial {end}" if lost else ""
         shown = plus_minus(estimate(values), percent=self.percent)
-        return f"{shown} ({lost} diverged)" if lost else shown
+        return f"{shown} ({lost} {end})" if lost else shown
 
     def line(self, stage: Stage) -> str:
         """Return one plain line about a finished stage."""

@@ -222,7 +222,7 @@ class LimitSearch:
             trials = self._seeded(batch_size, recipe, range(len(records) + 1, size + 1))
             records += yield from self._ask(trials, purpose, batch_size)
             measurement = self.notebook.judge(name, batch_size, recipe, records, confidence)
-            if measurement.decision != "undecided":
+            if measurement.decision != "undecided" or measurement.diverged:
                 break
             if size > sizes[0] and not self.notebook.worth_more(measurement, confidence, sizes[-1]):
                 break

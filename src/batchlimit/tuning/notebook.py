@@ -94,15 +94,22 @@ class Notebook:
     ) -> Measurement:
         """Return the measurement that `records` make; linear scaling must also hold the loss, other recipes need not.
 
-        A recipe of which any seed fails to complete fails: it cannot be relied on.
+        A recipe of which any seed diverges fails: it cannot be relied on. A seed whose process died says nothing of the
+        recipe: it stays undecided, and is trained when the search is asked for again.
         """
         metrics = [value for value in map(_metric, records) if value is not None]
         losses = [value for value in map(_loss, records) if value is not None]
         lost = len(records) - len(metrics)
-        metric_decision = decision = "fail" if lost else self._decide_metric(metrics, confidence)
-        if name == LINEAR and len(losses) < len(metrics):
+        if any(record.status not in ("complete", "failed") for record in records):
+            decision: Decision = "fail"
+        elif any(record.status == "failed" for record in records):
+            decision = "undecided"
+        else:
+            decision = "fail" if lost else self._decide_metric(metrics, confidence)
+        metric_decision = decision
+        if name == LINEAR and not lost and len(losses) < len(metrics):
             decision = "fail"  # a loss that is not finite is above any bar
-        elif name == LINEAR and decision != "fail":
+        elif name == LINEAR and not lost and decision != "fail":
             decision = _both(decision, self._decide_loss(losses, confidence))
         return Measurement(
             name=name,
