@@ -112,3 +112,14 @@ def test_true_is_no_number(setting: str) -> None:
     more = ("recipe.noise.where=labels",) if "noise" in setting else ()
     key = setting.removesuffix("=true")
     assert f"{key} = true (from '{setting}'): must be a number" in refused("toys.py:separable", *more, setting)
+
+
+def test_without_a_validation_split_the_progress_is_of_the_test_split(folder: Path) -> None:
+    whole = "replace(separable(), load=lambda: replace(separable().load(), validation_size=0))"
+    (folder / "whole.py").write_text(
+        f"from dataclasses import replace\nfrom toys import separable\nworkload = {whole}\n"
+    )
+    said = ran("whole.py:workload", "epochs=1").stderr
+    assert "test " in said
+    assert "validation" not in said
+    assert "validation " in ran("toys.py:separable", "epochs=1").stderr

@@ -132,7 +132,7 @@ def train(
     if note:
         say(note)
     with resumable("This trial is lost; the same command starts it again"):
-        record = _run(trial, resolved, run_options, TrainingProgress(resolved, trial, quiet=quiet))
+        record = _run(trial, resolved, run_options, quiet=quiet)
     _keep(record, run_options)
     if as_json:
         print(json.dumps(record.model_dump(mode="json"), allow_nan=False))
@@ -183,13 +183,14 @@ def trial_config(workload: Workload, name: str, layers: Layers) -> TrialConfig:
     return layers.build(TrialConfig, also=[*o.RunOptions.model_fields, *ALIASES])
 
 
-def _run(trial: TrialConfig, workload: Workload, run_options: o.RunOptions, progress: TrainingProgress) -> TrialRecord:
+def _run(trial: TrialConfig, workload: Workload, run_options: o.RunOptions, *, quiet: bool) -> TrialRecord:
     from batchlimit.engine import run
+    from batchlimit.engine.check import has_validation
     from batchlimit.engine.rehearsal import rehearse
 
     execution = o.execution(run_options)
-    rehearse(workload, execution.torch_device())
-    with progress:
+    validated = has_validation(rehearse(workload, execution.torch_device()))
+    with TrainingProgress(workload, trial, validated=validated, quiet=quiet) as progress:
         return run(trial, workload=workload, execution=execution, on_point=progress.point)
 
 

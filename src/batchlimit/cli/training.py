@@ -22,11 +22,14 @@ _PLAIN_LINES = 10
 
 
 class TrainingProgress:
-    """Shows each history point: a live line on a terminal, about ten plain lines elsewhere; all on stderr."""
+    """Shows each history point: a live line on a terminal, about ten plain lines elsewhere; all on stderr.
 
-    def __init__(self, workload: Workload, trial: TrialConfig, *, quiet: bool = False) -> None:
+    `validated` says whether the workload has a validation split: without one, points are scored on the test split.
+    """
+
+    def __init__(self, workload: Workload, trial: TrialConfig, *, validated: bool = True, quiet: bool = False) -> None:
         self._metric = workload.metric
-        self._trial = trial
+        self._selection = "validation" if validated and trial.protocol != "paper" else "test"
         self._quiet = quiet
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
         self._live = self._console.is_terminal and not quiet
@@ -78,8 +81,7 @@ class TrainingProgress:
             parts.append(f"loss {point.train_loss:.4g}")
         scores = point.selection
         if scores is not None and self._metric.total is not None:
-            split = "test" if self._trial.protocol == "paper" else "validation"
-            parts.append(f"{split} {metric_text(scores.metric, percent=self._metric.percent, digits=2)}")
+            parts.append(f"{self._selection} {metric_text(scores.metric, percent=self._metric.percent, digits=2)}")
         return ", ".join(parts)
 
 
