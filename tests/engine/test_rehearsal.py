@@ -78,7 +78,7 @@ def labelled(label: int, *, split: str) -> Callable[[], DataSet]:
     """Data of which one example in `split` has the class `label`."""
     parts = {name: blobs(30, seed=seed) for seed, name in enumerate(("train", "test", "validation"))}
     parts[split].targets[17] = label
-    return lambda: DataSet(**parts)
+    return lambda: DataSet(parts["train"], parts["test"], parts["validation"])
 
 
 @pytest.mark.parametrize("split", ["train", "test", "validation"])
@@ -92,7 +92,8 @@ def test_a_class_that_the_model_does_not_have_is_found_wherever_it_is(split: str
 
 def test_targets_that_are_left_out_and_bytes_are_let_pass() -> None:
     rehearse(replace(workload(), load=labelled(-100, split="train")), CPU)
-    data = DataSet(*(TensorSplit(b.inputs, b.targets.byte()) for b in (blobs(30), blobs(30, seed=1))))
+    train, test = (TensorSplit(part.inputs, part.targets.byte()) for part in (blobs(30), blobs(30, seed=1)))
+    data = DataSet(train, test)
     rehearse(replace(workload(), load=lambda: data), CPU)
 
 
