@@ -1,6 +1,7 @@
 """The project as a whole: what is pinned, what is shipped, and rules that no linter knows."""
 
 import ast
+import importlib
 import importlib.util
 import os
 import re
@@ -158,6 +159,15 @@ def test_the_guide_to_contributing_shows_the_example_in_full():
     assert shown == (ROOT / "examples" / "solver_signsgd.py").read_text()
 
 
+def test_the_guide_says_where_everything_that_has_a_name_is_added():
+    from batchlimit.cli.list import KINDS
+
+    guide = (ROOT / "docs" / "guides" / "add-a-solver.md").read_text()
+    for kind in KINDS:
+        registry = registry_of(kind)
+        assert f"| `{registry._package}` | `batchlimit.{registry._plural}` |" in guide
+
+
 def test_the_changelog_speaks_of_this_version():
     source = (SOURCE / "__init__.py").read_text()
     version = re.search(r'__version__ = "(.+)"', source)[1]
@@ -168,17 +178,24 @@ def test_every_registered_name_and_command_is_in_the_reference():
     spec = importlib.util.spec_from_file_location("generate_reference", ROOT / "docs" / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    from batchlimit.optimizers import solvers
-    from batchlimit.workloads import workloads
+    from batchlimit.cli.list import KINDS
 
     names = generate.names_page()
-    assert all(f"| `{name}` |" in names for name in (*solvers, *workloads))
-    assert len(list(solvers)) >= 7
+    for kind in KINDS:
+        assert f"## {kind.capitalize()}" in names
+        assert all(f"| `{name}` |" in names for name in registry_of(kind))
     commands = generate.commands_page()
-    for command in ("find", "train", "tune", "report", "list", "data"):
+    for command in ("find", "train", "tune", "study", "report", "list", "schedules", "data"):
         assert f"## `batchlimit {command}`" in commands
     assert "[cyan]" not in commands
     assert "| `label_smoothing` | `float` | `0.0` |" in generate.settings_page()
+
+
+def registry_of(kind):
+    from batchlimit.cli.list import KINDS
+
+    module, attribute = KINDS[kind].split(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def run(*command, folder=None, **environment):

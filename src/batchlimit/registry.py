@@ -19,8 +19,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Names of one kind of thing, filled by the modules of one package when first asked.
 
-    Adding a thing is adding one file to the package (or an entry point in the group `batchlimit.<kind>s` of another
-    distribution) whose function is decorated with `@registry.register("name")`. Nothing else has to know of it.
+    Adding a thing is adding one file to the package (or an entry point in the group `batchlimit.<kind>s`, a blank being
+    an underscore, of another distribution) whose function is decorated with `@registry.register("name")`. Nothing else
+    has to know of it. An entry point's module is loaded, and no more: the name is the one that the module registers.
     An entry point that cannot be loaded is left out with a warning, and is an error where its name is asked for.
 
     `kind` is the singular noun used in messages; `package` is imported, every module of it, at the first look-up.
