@@ -40,7 +40,7 @@ def test_options_agree_with_the_twin(name, options) -> None:
 
 
 def test_the_authors_full_batch_recipe() -> None:
-    """LAMB at 60,000 (FACTS.md): peak 0.11, 7 of 35 steps of warmup, power 0.5, decay counted from step 0."""
+    """The author's LAMB at 60,000: peak 0.11, 7 of 35 steps of warmup, power 0.5, decay counted from step 0."""
     options = {"power": 0.5, "decay_from": "start", "warmup_from_zero": True}
     factor = make_schedule("polynomial", options, total_steps=35, warmup_steps=7)
     lrs = [0.11 * factor(step) for step in range(35)]
@@ -51,7 +51,7 @@ def test_the_authors_full_batch_recipe() -> None:
 
 
 def test_mlperf_resnet_at_64k() -> None:
-    """LARS at 65,536 (FACTS.md): 24.699, 31 epochs of warmup, power 2 to an absolute 1e-4 in 1738 steps."""
+    """MLPerf's LARS at 65,536: 24.699, 31 epochs of warmup, power 2 to an absolute 1e-4 in 1738 steps."""
     peak, total = 24.699, 1738
     warmup = 31 * 1_281_167 / 65_536
     factor = make_schedule("polynomial", {"power": 2.0, "end": 1e-4 / peak}, total_steps=total, warmup_steps=warmup)

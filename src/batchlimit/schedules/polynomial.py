@@ -25,7 +25,7 @@ def polynomial(
 
     `decay_from` says from where the progress p counts: 'warmup_end' makes the factor continuous, p = (step - warmup) /
     (total - warmup), as MLPerf's recipes have it; 'start' is p = step / total, so that the factor jumps down where
-    warmup ends, as the paper's author ran it (with warmup_from_zero=True; FACTS.md). Those recipes give the end as an
+    warmup ends, as the paper's author ran it (with warmup_from_zero=True). Those recipes give the end as an
     absolute learning rate (1e-4): divide it by the peak.
 
     Source: You et al., 2020, Figure 24; Mattson et al., 2020 (MLPerf), LARS reference.

@@ -18,8 +18,6 @@ from batchlimit.tuning.search_space import Proposal, SearchSpace
 from batchlimit.tuning.statistics import estimate
 from batchlimit.tuning.tuner import PROPOSALS_AT_ONCE, TUNING_SEED, tuners
 
-TUNE = "tune"
-
 
 class TuneSettings(Frozen):
     """What a user may choose about tuning; where None, the workload's own values hold.

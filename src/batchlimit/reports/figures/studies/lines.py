@@ -28,7 +28,6 @@ from batchlimit.studies.views import FigureSpec
 
 # A line is drawn to show where it falls: only what is hopeless is cut off.
 _REACH = 40.0
-_TOOLTIP = ("arm", "x", "mean", "low", "high", "n", "diverged", "paper")
 
 
 def points(result: StudyResult, spec: FigureSpec) -> list[Row]:
