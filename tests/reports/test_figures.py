@@ -259,11 +259,13 @@ def test_hostile_text_in_a_picture_stays_text(hostile: str, tmp_path: Path) -> N
 
 
 def test_a_formula_in_a_name_is_inert_in_the_csv() -> None:
-    finding = digits_finding(cost=Cost(trials=2, by_purpose={"=1+1": 2, "tuning, too": 0}))
+    formulas = ("=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "a\r=1")
+    finding = digits_finding(cost=Cost(trials=2, by_purpose=dict.fromkeys((*formulas, "tuning, too"), 1)))
     figure = cost.draw(finding)
     assert figure is not None
-    rows = list(csv.DictReader(io.StringIO(table_text(figure))))
-    assert [row["what"] for row in rows[:2]] == ["'=1+1", "tuning, too"]
+    rows = list(csv.DictReader(io.StringIO(table_text(figure), newline="")))
+    inert = ["'=1+1", "'+1", "'-1", "'@A1", "'\t=1", "' =1", "a =1"]
+    assert [row["what"] for row in rows[:8]] == [*inert, "tuning, too"]
 
 
 def test_a_finding_with_hardly_anything_can_be_drawn() -> None:

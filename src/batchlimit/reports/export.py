@@ -99,4 +99,8 @@ def table_text(figure: Figure) -> str:
 
 
 def _inert(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    if not isinstance(value, str):
+        return value
+    # Python's writer leaves a carriage return unquoted before 3.13: what follows it would be a row of its own.
+    text = value.replace("\r", " ")
+    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else text
