@@ -13,7 +13,7 @@ from torch import nn
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers.kfac import Kfac, kfac
-from batchlimit.optimizers.kronecker_factors import FactorStatistics
+from batchlimit.optimizers.kronecker_factors import FactorStatistics, input_rows
 
 
 def _data(count: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,6 +69,22 @@ def test_convolution_factors_agree_with_loops(options, padding) -> None:
     expected = convolution_factors(inputs.numpy(), own, 3, padding, stride, dilation)
     for factor, there in zip(statistics.factors(), expected, strict=True):
         np.testing.assert_allclose(factor.numpy(), there, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "same"},
+        {"padding": "same", "dilation": (1, 3)},
+        {"padding": (2, 1), "stride": (1, 2), "dilation": (2, 1)},
+        {"padding": (2, 1), "padding_mode": "circular"},
+    ],
+)
+def test_the_weight_times_the_patches_is_the_convolution_also_of_an_oblong_and_even_kernel(options) -> None:
+    layer = nn.Conv2d(2, 3, (2, 4), **options).double()
+    inputs = torch.randn(4, 2, 9, 8, generator=torch.Generator().manual_seed(3)).double()
+    weight = torch.cat([layer.weight.flatten(1), layer.bias[:, None]], dim=1)
+    torch.testing.assert_close(input_rows(layer, inputs) @ weight.mT, layer(inputs).flatten(2).mT)
 
 
 @pytest.mark.parametrize("micro", [600, 300, 256, 100, 7])
