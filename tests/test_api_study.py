@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from batchlimit.api.study import Studying, kept_studies, redraw_study, run_study
+from batchlimit.config import TrialConfig
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 from batchlimit.ledger import Ledger
 from batchlimit.studies.facts import StudySettings
+from batchlimit.tuning.cost import CostModel
 from batchlimit.tuning.driver import Event
 from batchlimit.workloads.digits import digits
 
@@ -92,6 +95,21 @@ def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path) -> None:
     generous = StudySettings(scale="smoke", max_hours=10)
     with Studying("digits", generous, jobs=1) as studying:
         assert studying.plan(written(tmp_path)).question.left_out == ()
+
+
+@pytest.mark.parametrize(("jobs", "kept"), [(1, 2), (2, 4)])
+def test_what_fits_depends_on_the_trials_at_a_time(jobs: int, kept: int, tmp_path: Path) -> None:
+    """Four arms of four trials of 100 seconds each, in 1100 seconds."""
+
+    class Even:
+        def seconds(self, config: TrialConfig) -> float:
+            return 100.0
+
+    with Studying("digits", StudySettings(scale="smoke", max_hours=1100 / 3600), jobs=jobs) as studying:
+        studying._speed = cast(CostModel, Even())
+        plan = studying.plan(written(tmp_path))
+    assert (len(plan.arms), len(plan.left_out)) == (kept, 4 - kept)
+    assert plan.seconds == (400.0,) * kept
 
 
 def test_a_search_that_does_not_fit_is_left_out(tmp_path: Path) -> None:

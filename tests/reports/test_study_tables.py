@@ -132,6 +132,10 @@ def test_the_cost_counts_the_search_too_and_says_where_and_when() -> None:
     assert study_account.trial_count(result) == len(result.records) + 164
     assert f"{study_account.trial_count(result)} trials" in line
     assert "AMD EPYC 9B45, batchlimit 0.1.0, torch 2.13.0. 2026-11-22." in line
+    (first, *rest) = result.arms
+    later = first.final[-1].model_copy(update={"started": "2026-11-24T00:10:00+00:00"})
+    gone_on = dataclasses.replace(result, arms=(dataclasses.replace(first, final=(*first.final[:-1], later)), *rest))
+    assert "2026-11-22 to 2026-11-24." in study_account.cost_line(gone_on)
     nothing = sample_result(study=Study(name="records", question="How fast?"), arms=(), limit=None)
     assert study_account.cost_line(nothing) == "Nothing was trained."
     assert study_account.state_words(nothing) == "finished"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from made_up_study import around, effort_of, facts_of, result_of
 
+from batchlimit.durations import Duration
 from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.claims import better, fails, reaches
 from batchlimit.studies.facts import Effort, Facts
@@ -109,6 +110,8 @@ def test_standard_arms_are_the_search_s_trials() -> None:
     assert sizes == [16, 128, 256, 512, 1000]
     assert length(facts, effort_of("quick"), 20 / 3) == 200
     assert length(facts, effort_of("smoke"), 1.5) == 1.5
+    in_steps = effort_of("quick").model_copy(update={"epochs": Duration(125, "steps")})
+    assert length(facts, in_steps) == 2, "of the baseline's batches: 125 of 16 are twice the 1,000 examples"
 
 
 def test_no_verdict_while_an_arm_that_is_not_finished_could_overturn_it() -> None:
