@@ -39,6 +39,7 @@ def test_the_papers_world_agrees() -> None:
     found = result("train-longer", paper, train_loss=lambda arm: 0.1 if arm.labels["batch"] == "full" else 0.2)
     for text in (*TEXTS, "lower training loss", "does not test better"):
         assert judged(found, text).agreement == "agrees", text
+    assert judged(found, "lower training loss").reason.startswith("difference +0.1 ("), "a loss has no points"
 
 
 def test_a_world_the_other_way_round_differs() -> None:

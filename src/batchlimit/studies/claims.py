@@ -192,21 +192,23 @@ def missing(result: StudyResult, where: Labels) -> Judgement:
     return Judgement("not comparable", "", f"not measured here: {words(where)}")
 
 
-def _by_how_much(result: StudyResult, gap: Estimate, by: float) -> str:
+def _by_how_much(gap: Estimate, by: float, *, percent: bool) -> str:
     """Return 'difference +1.20 points (+0.80 to +1.60)', above 0 where the first is better, and a bar if not 0."""
-    scale, form, unit = (100.0, "+.2f", " points") if result.facts.metric_percent else (1.0, "+.3g", "")
+    scale, form, unit = (100.0, "+.2f", " points") if percent else (1.0, "+.3g", "")
     mean, low, high = (f"{scale * (end or 0.0):{form}}" for end in (gap.mean, gap.low, gap.high))
-    return f"difference {mean}{unit} ({low} to {high})" + (f", at least {scale * by:{form}} asked" if by else "")
+    bar = f", {'the target' if by < 0 else 'asked'} at {scale * by:{form}}" if by else ""
+    return f"difference {mean}{unit} ({low} to {high}){bar}"
 
 
-def decided(gap: Estimate, by: float, said: str, result: StudyResult) -> Judgement:
-    """Return the judgement of "the gap is at least `by`" by the gap's interval."""
+def decided(gap: Estimate, by: float, said: str, result: StudyResult, *, of: str = "metric") -> Judgement:
+    """Return the judgement of "the gap, of the metric or the loss, is at least `by`" by its interval."""
+    percent = result.facts.metric_percent and of == "metric"
     if result.effort.scale == "smoke":
         return too_short(said)
     if gap.low is None or gap.high is None:
         return Judgement("undecided", said, "one seed has no interval")
     if gap.low >= by:
-        return Judgement("agrees", said, _by_how_much(result, gap, by))
+        return Judgement("agrees", said, _by_how_much(gap, by, percent=percent))
     if gap.high < by:
-        return Judgement("differs", said, _by_how_much(result, gap, by))
+        return Judgement("differs", said, _by_how_much(gap, by, percent=percent))
     return Judgement("undecided", said, "the interval of the difference holds both answers")

@@ -194,7 +194,7 @@ def _all_of(result: StudyResult, found: list[str], said: list[str]) -> Judgement
         return Judgement("agrees", words)
     if set(found) == {"differs"}:
         return Judgement("differs", words)
-    sides = (("agrees", "so"), ("differs", "not so"), ("undecided", "by the interval over seeds either"))
+    sides = (("agrees", "so"), ("differs", "not so"), ("undecided", "not to be told"))
     told = [f"{found.count(side)} {name}" for side, name in sides if side in found]
     return Judgement("undecided", words, f"of {len(found)} solvers {', '.join(told)}")
 

@@ -128,7 +128,7 @@ def ends_higher(left: Labels, right: Labels) -> Judge:
         losses = [list(arm.by_seed("train loss").values()) for arm in (first, second)]
         if not all(losses):
             return Judgement("undecided", said, "not both completed")
-        return decided(difference_interval(losses[0], losses[1]), 0.0, said, result)
+        return decided(difference_interval(losses[0], losses[1]), 0.0, said, result, of="loss")
 
     return judge
 

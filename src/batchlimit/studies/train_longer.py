@@ -132,7 +132,7 @@ def fits_better(left: Labels, right: Labels) -> Judge:
         losses = [list(arm.by_seed("train loss").values()) for arm in pair]
         if not all(losses):
             return Judgement("undecided", said, "not both completed")
-        return decided(difference_interval(losses[1], losses[0]), 0.0, said, result)
+        return decided(difference_interval(losses[1], losses[0]), 0.0, said, result, of="loss")
 
     return judge
 
