@@ -128,7 +128,8 @@ def test_a_best_recipe_far_off_the_axis_keeps_its_note_inside_the_map() -> None:
     rows = regimes.points(finding)
     drawn = regimes.drawn_points(finding, rows, regimes.frame(finding, rows))
     assert by(drawn, batch_size=N, series="best recipe")[0]["place"] == "beyond"
-    assert [label.dy for label in regimes.labels(finding, drawn) if label.text == "53.0 %"] == [-14]
+    found = {label.text: label.dy for label in regimes.labels(finding, drawn)}
+    assert (found["53.0 %"], found["lamb"]) == (-14, -32), "the recipe is named above its note"
 
 
 def test_heat_map_cells_keep_the_best_of_equals_and_mark_one_best() -> None:

@@ -121,7 +121,7 @@ def _said(arm: ArmResult, law: Diffusion) -> str:
     alpha = law.alpha
     if alpha is None or alpha.mean is None:
         return f"{name}: best law {law.best}"
-    low, high = ("?" if end is None else f"{end:.2g}" for end in (alpha.low, alpha.high))
+    low, high = ("any" if end is None else f"{end:.2g}" for end in (alpha.low, alpha.high))
     return f"{name}: alpha {alpha.mean:.2g} ({low} to {high}), best law {law.best}"
 
 

@@ -93,7 +93,7 @@ def none_helps(result: StudyResult) -> Judgement:
         return Judgement("undecided", said, f"{len(waiting)} of the four noises have no result")
     if all(known.mean is not None and known.mean <= 0 for known in gains):
         return Judgement("agrees", said)
-    return Judgement("undecided", said, "a gain whose interval, corrected for four comparisons, holds 0")
+    return Judgement("undecided", said, "the interval of a gain, corrected for four comparisons, holds 0")
 
 
 def _unfinished(result: StudyResult, where: str) -> bool:

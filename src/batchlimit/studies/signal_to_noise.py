@@ -131,7 +131,7 @@ def predicts(result: StudyResult) -> Judgement:
 
 
 def _end(value: float | None) -> str:
-    return "?" if value is None else f"{value:,.0f}"
+    return "any" if value is None else f"{value:,.0f}"
 
 
 def _size(arm: ArmResult) -> int:

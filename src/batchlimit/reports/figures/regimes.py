@@ -228,7 +228,8 @@ def labels(finding: LimitFinding, drawn: list[Row], first: str = "best") -> list
         recipe = str(row["recipe"])
         if recipe not in (before, LINEAR_SERIES):
             text = f"{first}: {recipe}" if before in ("", LINEAR_SERIES) else recipe
-            named.append(_label(row, text, tint(row), "center", 0, 18 * better))
+            beyond_note = row["note"] and row["place"] != "measured"
+            named.append(_label(row, text, tint(row), "center", 0, (32 if beyond_note else 18) * better))
         before = recipe
         told = any(label.text == row["note"] and label.batch_size == row["batch_size"] for label in placed)
         if row["note"] and recipe != LINEAR_SERIES and not told:
