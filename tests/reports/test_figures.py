@@ -123,13 +123,13 @@ def test_a_best_recipe_far_off_the_axis_keeps_its_note_inside_the_map() -> None:
     finding = digits_finding()
     full = finding.by_batch_size[-1]
     assert full.best is not None
-    low = full.best.model_copy(update={"metric": Estimate(mean=0.53, low=0.3, high=0.7, n=4)})
+    low = full.best.model_copy(update={"name": "lion", "metric": Estimate(mean=0.53, low=0.3, high=0.7, n=4)})
     finding = finding.model_copy(update={"full": full.model_copy(update={"best": low})})
     rows = regimes.points(finding)
     drawn = regimes.drawn_points(finding, rows, regimes.frame(finding, rows))
     assert by(drawn, batch_size=N, series="best recipe")[0]["place"] == "beyond"
     found = {label.text: label.dy for label in regimes.labels(finding, drawn)}
-    assert (found["53.0 %"], found["lamb"]) == (-14, -32), "the recipe is named above its note"
+    assert (found["53.0 %"], found["lion"]) == (-14, -32), "the recipe is named above its note"
 
 
 def test_heat_map_cells_keep_the_best_of_equals_and_mark_one_best() -> None:
