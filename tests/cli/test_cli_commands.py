@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from batchlimit.cli.app import app
 from batchlimit.ledger import Ledger
+from batchlimit.optimizers import solvers
 
 TOYS = Path(__file__).parent / "toys.py"
 # One recipe, few seeds and one job (which runs in this process) keep a search to about a second.
@@ -312,6 +313,14 @@ def test_list_names_everything_registered() -> None:
     shown = ran("list", "solvers").stdout
     assert "lars" in shown
     assert "mnist" not in shown
+    told = " ".join(shown.split())
+    assert "options: momentum=0.9, dampening=0.0, nesterov=False" in told
+    assert "options: preset=default, momentum, nesterov, coefficient" in told, "what the preset says has no default"
+
+
+def test_a_solver_that_takes_any_options_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(solvers._entries, "open-minded", lambda named, *, lr, weight_decay, **options: None)
+    assert "any options" in ran("list", "solvers").stdout
 
 
 def test_data_shows_where_sets_are() -> None:

@@ -68,6 +68,8 @@ def list_names(
         table.add_column()
         for entry, line in entries.items():
             table.add_row(f"{'  ' if kind is None else ''}{entry}", line)
+            if kind == "solvers":
+                table.add_row("", f"[dim]{solver_options(entry)}[/dim]")
         console.print(table)
 
 
@@ -76,6 +78,19 @@ def described(kind: str) -> dict[str, str]:
     module, attribute = KINDS[kind].split(":")
     registry = getattr(importlib.import_module(module), attribute)
     return {name: _line(kind, registry.get(name)) for name in registry}
+
+
+def solver_options(name: str) -> str:
+    """Return the options of a solver, `recipe.solver_options.NAME=VALUE`, with their defaults where they are fixed."""
+    from batchlimit.optimizers import solvers
+    from batchlimit.optimizers.build import option_names
+
+    factory = solvers.get(name)
+    defaults = {p.name: p.default for p in inspect.signature(factory).parameters.values()}
+    names = option_names(factory)
+    if names is None:
+        return "any options"
+    return "options: " + ", ".join(n if defaults[n] is None else f"{n}={defaults[n]}" for n in names) if names else ""
 
 
 def _line(kind: str, entry: Any) -> str:

@@ -30,7 +30,9 @@ def kfac(
     max_factor_dim: int = 4096,
     decay_exclude: str = "1d",
 ) -> torch.optim.Optimizer:
-    """Return a `Kfac`; who trains calls `optimizer.attach(model)` before the first pass.
+    """Return a `Kfac`: curvature by Kronecker factors (Martens and Grosse, 2015).
+
+    Who trains calls `optimizer.attach(model)` before the first pass.
 
     Raises:
         InputError: no parameters, parameters in less than fp32, or an option out of its range.

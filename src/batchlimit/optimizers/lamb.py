@@ -337,7 +337,9 @@ def lamb(
     foreach: bool | None = None,
     fused: bool | None = None,
 ) -> torch.optim.Optimizer:
-    """Return `LAMB` by `preset` ('default', 'paper-author' or 'mlperf'), changed by the options that are given.
+    """Return `LAMB`: Adam with a trust ratio for each layer (You et al., 2020).
+
+    By `preset` ('default', 'paper-author' or 'mlperf'), changed by the options that are given.
 
     Defaults of 'default': betas 0.9 and 0.999, eps 1e-6, bias correction, weight decay on all parameters, no bounds,
     biases and norms with a ratio of 1, no clipping. 'paper-author': no bias correction, no weight decay on biases and

@@ -253,7 +253,9 @@ def lars(
     foreach: bool | None = None,
     fused: bool | None = None,
 ) -> torch.optim.Optimizer:
-    """Return `LARS` by `preset` ('default', 'paper-author' or 'mlperf'), changed by the options that are given.
+    """Return `LARS`: momentum with a trust ratio for each layer (You, Gitman and Ginsburg, 2017).
+
+    By `preset` ('default', 'paper-author' or 'mlperf'), changed by the options that are given.
 
     Defaults of 'default': momentum 0.9, no Nesterov, coefficient 0.001, LR inside the momentum buffer, weight decay in
     the update and in the ratio ('both') of all parameters, no bounds, biases and norms with a ratio of 1.

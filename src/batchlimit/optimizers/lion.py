@@ -24,7 +24,9 @@ def lion(
     beta2: float = 0.99,
     decay_exclude: str = "1d",
 ) -> torch.optim.Optimizer:
-    """Return a `Lion`; its learning rate is usually a third to a tenth of Adam's, its weight decay as much larger.
+    """Return a `Lion`: the sign of momentum (Chen et al., 2023).
+
+    Its learning rate is usually a third to a tenth of Adam's, its weight decay as much larger.
 
     Defaults: betas 0.9 and 0.99, decoupled weight decay on all parameters but biases and norms (`decay_exclude`).
 

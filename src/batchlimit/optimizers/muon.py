@@ -42,7 +42,7 @@ def muon(
     decay_exclude: str = "1d",
     capturable: bool = False,
 ) -> torch.optim.Optimizer:
-    """Return a `Muon` over the model's matrices and flattened convolutions, with its Adam companion over the rest.
+    """Return a `Muon`: orthogonalized momentum for matrices and convolutions, Adam for the rest (Jordan et al., 2024).
 
     `layers` says what is orthogonalized: 'all' tensors of two dimensions or more, only the 'hidden' ones (neither the
     first nor the last of them in the model's order), only 'matrices' (2-D) or only 'convolutions' (3-D and more).

@@ -27,7 +27,9 @@ def schedule_free(
     weight_lr_power: float = 2.0,
     decay_exclude: str = "1d",
 ) -> torch.optim.Optimizer:
-    """Return a `ScheduleFree`; give it a warmup and the constant schedule.
+    """Return a `ScheduleFree`: an average instead of a schedule (Defazio et al., 2024).
+
+    Give it a warmup and the constant schedule.
 
     Its weights differ between training and evaluation: who trains calls `optimizer.eval()` before and
     `optimizer.train()` after every evaluation and every saving of the model.

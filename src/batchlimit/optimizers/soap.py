@@ -27,7 +27,9 @@ def soap(
     max_preconditioner_dim: int = 1024,
     decay_exclude: str = "1d",
 ) -> torch.optim.Optimizer:
-    """Return a `Soap` over matrices and flattened convolutions; vectors get plain Adam with the same betas.
+    """Return a `Soap`: Adam in the eigenbasis of Shampoo's factors (Vyas et al., 2024).
+
+    Of matrices and flattened convolutions; vectors get plain Adam with the same betas.
 
     Raises:
         InputError: no parameters, parameters in less than fp32, or an option out of its range.
