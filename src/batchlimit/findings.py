@@ -53,6 +53,11 @@ class Measurement(Finding):
     decision: Decision = "undecided"
     metric_decision: Decision = "undecided"
 
+    @property
+    def lost_to(self) -> str:
+        """How seeds were lost: one that diverges fails its recipe; one whose process died does not."""
+        return "diverged" if self.decision == "fail" else "failed"
+
 
 class Tuned(Finding):
     """What tuning one recipe at one batch size cost and brought: the best selection metric over `trials` trials."""

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from batchlimit.cli.board import Board
-from batchlimit.cli.conclusion import conclude, finding_table, plus_minus
+from batchlimit.cli.conclusion import conclude, finding_table, measured, plus_minus
 from batchlimit.cli.searching import SearchProgress
 from batchlimit.config import Recipe, TrialConfig
 from batchlimit.durations import Duration
@@ -219,6 +219,13 @@ def test_the_final_table_fits_80_columns_and_tells_every_size(finding: LimitFind
     assert "diverged  fail" in rows[2]
     assert "97.90 % ± 0.20  pass" in rows[2]
     assert "90.00 % ± 0.20 (2" in rows[3]
+
+
+def test_seeds_whose_process_died_did_not_diverge() -> None:
+    died = measurement("lars", 1000, None, "undecided", diverged=5)
+    assert measured(died, percent=True).plain == "failed  undecided"
+    some = measurement("lars", 1000, 0.9, "undecided", diverged=2)
+    assert measured(some, percent=True).plain == "90.00 % ± 0.20 (2 failed)  undecided"
 
 
 def test_a_size_at_which_all_tuning_was_in_vain_says_so(finding: LimitFinding) -> None:

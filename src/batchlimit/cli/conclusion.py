@@ -120,11 +120,11 @@ def plus_minus(estimate: Estimate, *, percent: bool) -> str:
 
 
 def measured(measurement: Measurement | None, *, percent: bool) -> Text:
-    """Return a measurement and its decision, coloured; 'diverged' where no seed gave a number."""
+    """Return a measurement and its decision, coloured; 'diverged' or 'failed' where no seed gave a number."""
     if measurement is None:
         return Text("-")
     shown = plus_minus(measurement.metric, percent=percent)
     if measurement.diverged:
         every = measurement.diverged >= measurement.seeds
-        shown = "diverged" if every else f"{shown} ({measurement.diverged} diverged)"
+        shown = measurement.lost_to if every else f"{shown} ({measurement.diverged} {measurement.lost_to})"
     return Text.assemble(shown, "  ", (measurement.decision, DECISION_COLOURS[measurement.decision]))
