@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class LedgerError(RuntimeError):
+    """A ledger refused what was to be written: its disk is full or its server gone. What it holds is kept."""
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """Return the error for a name that is not registered, with the nearest valid one first.
 

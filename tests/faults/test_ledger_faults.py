@@ -18,7 +18,8 @@ from pathlib import Path
 import fake_engine
 import pytest
 
-from batchlimit.errors import InputError
+from batchlimit.cli import main
+from batchlimit.errors import InputError, LedgerError
 from batchlimit.ledger import Ledger
 from batchlimit.tuning.driver import drive
 from batchlimit.tuning.runners.inline import InlineRunner
@@ -119,8 +120,10 @@ def test_a_full_disk_is_one_clear_error_and_harms_nothing(tmp_path: Path, monkey
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limit[1]))
     try:
-        with pytest.raises(RuntimeError, match="could not take a record") as error:
+        with pytest.raises(LedgerError, match=r"could not take a record: (database|disk)") as error:
             ledger.add(fake_engine.record(fake_engine.config(seed=1)))
+        with pytest.raises(LedgerError, match="could not take a document"):
+            ledger.put_document("question", "digits", "?")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
@@ -129,6 +132,22 @@ def test_a_full_disk_is_one_clear_error_and_harms_nothing(tmp_path: Path, monkey
     ledger.add(fake_engine.record(fake_engine.config(seed=2)))
     ledger.close()
     assert [record.config.seed for record in Ledger.open(path, create=False).records()] == [0, 2]
+
+
+def test_a_command_whose_ledger_is_full_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*given: object, **options: object) -> None:
+        raise LedgerError("The ledger 'l.db' could not take a record: database or disk is full. The rest is kept.")
+
+    monkeypatch.setattr("batchlimit.cli.list.described", full)
+    monkeypatch.setattr(sys, "argv", ["batchlimit", "list", "tuners"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert capsys.readouterr().err.strip() == (
+        "batchlimit: The ledger 'l.db' could not take a record: database or disk is full. The rest is kept."
+    )
 
 
 def test_an_export_killed_while_written_leaves_the_old_one(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from batchlimit.errors import InputError, in_one_line, place_of
+from batchlimit.errors import InputError, LedgerError, in_one_line, place_of
 
 OK = 0
 RUN_FAILED = 1
@@ -90,6 +90,9 @@ class Commands(TyperGroup):
         except InputError as error:
             say(str(error))
             return BAD_INPUT
+        except LedgerError as error:
+            say(str(error))
+            return RUN_FAILED
         except BrokenPipeError:
             _drop_output()
             return OK

@@ -103,7 +103,7 @@ class Ledger:
 
         Raises:
             InputError: the ledger was opened for reading.
-            RuntimeError: the database refused it (the disk is full, say).
+            LedgerError: the database refused it (the disk is full, say).
         """
         self._check_writable()
         if self._records.get(record.hash) == record:
@@ -121,6 +121,7 @@ class Ledger:
 
         Raises:
             InputError: the ledger was opened for reading.
+            LedgerError: as `add`.
         """
         assert ":" not in kind, "a colon separates kind and name in the store"
         self._check_writable()

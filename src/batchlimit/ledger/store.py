@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, LedgerError
 from batchlimit.ledger import codec, sqlite
 from batchlimit.ledger.claim import FileClaim, holder_text, in_use
 from batchlimit.records import TrialRecord
@@ -54,16 +54,30 @@ class Store:
         """Write one record; on return it is on disk.
 
         Raises:
-            RuntimeError: the database refused it (the disk is full, say).
+            LedgerError: the database refused it (the disk is full, say).
         """
-        try:
+        with self._refusing("a record"):
             self._storage.create_new_trial(self._study, template_trial=_as_optuna_trial(record))
-        except Exception as error:
-            raise RuntimeError(f"The ledger '{self.where}' could not take a record: {_first_line(error)}") from error
 
     def put_document(self, kind: str, name: str, text: str) -> None:
-        """Write one document, in place of the one of the same kind and name."""
-        self._storage.set_study_user_attr(self._study, f"{_DOCUMENT}:{kind}:{name}", text)
+        """Write one document, in place of the one of the same kind and name.
+
+        Raises:
+            LedgerError: as `append`.
+        """
+        with self._refusing("a document"):
+            self._storage.set_study_user_attr(self._study, f"{_DOCUMENT}:{kind}:{name}", text)
+
+    @contextlib.contextmanager
+    def _refusing(self, what: str) -> Iterator[None]:
+        """Turn what the database says against a write into one line."""
+        try:
+            yield
+        except Exception as error:
+            raise LedgerError(
+                f"The ledger '{self.where}' could not take {what}: {_first_line(error)}. What it holds is kept. Once "
+                "it can be written, the same command goes on."
+            ) from error
 
     def close(self) -> None:
         """Close the database and give the claim up."""
@@ -243,4 +257,5 @@ def _as_input_error(where: str) -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     cause = error.__cause__ if error.__cause__ is not None else error
+    cause = getattr(cause, "orig", None) or cause  # the database's own words, without SQLAlchemy's about them
     return (str(cause).splitlines() or [type(cause).__name__])[0]
