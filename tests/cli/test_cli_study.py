@@ -83,7 +83,7 @@ def test_a_dry_run_trains_nothing_and_leaves_nothing(here: Path) -> None:
         (("choosing.toml", "--scale", "smoke", "--dry-run"), "Unknown solver 'adma'"),
         (("records,own.py:guessing",), "Unknown tuner 'guess'"),
         (("own.py:too_large", "--dry-run"), "batch_size 1000000 is above the 1000 training examples"),
-        (("own.py:broken",), "its arms cannot be made (ZeroDivisionError"),
+        (("own.py:broken",), "its arms cannot be made: ZeroDivisionError"),
         (("own.py",), "guessing, too_large, broken; say which: 'own.py:guessing'"),
         (("varied.toml", "--scale", "smoke"), "variants.a.lrr is no field"),
         (("varied.toml", "--scale", "smoke", "--dry-run"), "variants.a.lrr is no field. Did you mean 'lr'?"),

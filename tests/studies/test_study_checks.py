@@ -39,10 +39,13 @@ def study(**changes: Any) -> Study:
 @pytest.mark.parametrize(
     ("arms", "said"),
     [
-        (lambda facts, effort: 1 / 0, "its arms cannot be made (ZeroDivisionError: division by zero)."),
-        (lambda facts, effort: None, "its arms cannot be made (TypeError: 'NoneType' object is not iterable)."),
-        (lambda facts, effort: (arm(seed=3),), "(Arm.seed: Extra inputs are not permitted)."),
-        (lambda facts, effort: (arm(watch=("validation",)),), "Input should be 'train' or 'test')."),
+        (
+            lambda facts, effort: 1 / 0,
+            "its arms cannot be made: ZeroDivisionError: division by zero (test_study_checks.py, line ",
+        ),
+        (lambda facts, effort: None, "its arms cannot be made: TypeError: 'NoneType' object is not iterable."),
+        (lambda facts, effort: (arm(seed=3),), "made: Arm.seed: Extra inputs are not permitted."),
+        (lambda facts, effort: (arm(watch=("validation",)),), "Input should be 'train' or 'test'."),
         (lambda facts, effort: (1,), "gave 1, which is no Arm."),
         (lambda facts, effort: (), "has no arms, so there is nothing to train."),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pydantic import ValidationError
 
 from batchlimit.config import Scalar
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, in_one_line
 from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.study import Study
@@ -32,7 +32,7 @@ def arms_of(study: Study, facts: Facts, effort: Effort) -> tuple[Arm, ...]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"Study '{study.name}': its arms cannot be made ({in_one_line(error)}).") from error
+        raise InputError(f"Study '{study.name}': its arms cannot be made: {reason_of(error)}.") from error
     other = next((arm for arm in arms if not isinstance(arm, Arm)), None)
     if other is not None:
         raise InputError(f"Study '{study.name}': its function 'arms' gave {other!r:.60}, which is no Arm.")
@@ -41,13 +41,13 @@ def arms_of(study: Study, facts: Facts, effort: Effort) -> tuple[Arm, ...]:
     return arms
 
 
-def in_one_line(error: Exception) -> str:
-    """Return what an error says, and for a field that cannot be, which and why."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, (error.title, *first["loc"])))
-        return f"{place}: {first['msg'].removeprefix('Value error, ')}"
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def reason_of(error: Exception) -> str:
+    """Return in one line what went wrong in a study's code: for a field that cannot be, which and why."""
+    if not isinstance(error, ValidationError):
+        return in_one_line(error)
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, (error.title, *first["loc"])))
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def check_views(study: Study, arms: Sequence[Arm], values: Collection[str]) -> None:

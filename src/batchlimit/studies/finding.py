@@ -7,7 +7,7 @@ from pathlib import Path
 from batchlimit.errors import InputError
 from batchlimit.importing import import_file, import_module
 from batchlimit.studies import studies
-from batchlimit.studies.checks import in_one_line
+from batchlimit.studies.checks import reason_of
 from batchlimit.studies.from_toml import NAME, NAME_WORDS, read_study, study_from_toml
 from batchlimit.studies.study import Study
 
@@ -57,7 +57,7 @@ def _attribute(reference: str) -> Study:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"Cannot import '{place}' ({in_one_line(error)}).") from None
+        raise InputError(f"Cannot import '{place}': {reason_of(error)}.") from None
     found = getattr(module, name, None)
     if not isinstance(found, Study):
         there = [key for key, value in vars(module).items() if isinstance(value, Study)]
