@@ -157,15 +157,19 @@ def words(where: Labels) -> str:
 
 
 def said_of(result: StudyResult, arm: ArmResult) -> str:
-    """Return '98.21 % (98.10 to 98.32, n = 5)', or what became of the arm."""
+    """Return '98.21 % (98.10 to 98.32 %, n = 5)', or what became of the arm."""
     if arm.status != "measured":
         return arm.status
-    known = arm.estimate().shown(percent=result.facts.metric_percent)
-    lost = f", {arm.diverged} diverged" if arm.diverged else ""
+    return estimate_said(result, arm.estimate(), f", {arm.diverged} diverged" if arm.diverged else "")
+
+
+def estimate_said(result: StudyResult, estimate: Estimate, more: str = "") -> str:
+    """Return '98.21 % (98.10 to 98.32 %, n = 5)' of an estimate of the metric, with `more` at its end."""
+    known = estimate.shown(percent=result.facts.metric_percent)
     if known.low is None or known.high is None:
-        return f"{_number(result, known.mean)} (n = {known.n}{lost})"
+        return f"{_number(result, known.mean)} (n = {known.n}{more})"
     low, high = _number(result, known.low).removesuffix(" %"), _number(result, known.high)
-    return f"{_number(result, known.mean)} ({low} to {high}, n = {known.n}{lost})"
+    return f"{_number(result, known.mean)} ({low} to {high}, n = {known.n}{more})"
 
 
 def _number(result: StudyResult, value: float | None) -> str:

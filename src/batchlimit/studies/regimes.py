@@ -12,7 +12,7 @@ from typing import Any, Literal
 from batchlimit.findings import Boundary, LimitFinding
 from batchlimit.studies import standard_arms, studies
 from batchlimit.studies.arm import Arm
-from batchlimit.studies.claims import Claim, Judgement, only_on, too_short
+from batchlimit.studies.claims import Claim, Judgement, estimate_said, only_on, too_short
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import Judge, keeps, opposite
 from batchlimit.studies.results import StudyResult
@@ -104,13 +104,13 @@ def full_batch_is_huge(result: StudyResult) -> Judgement:
         return problem
     full = limit.full
     known = full.regime if full is not None else "unknown"
-    reached = full.best.metric.mean if full is not None and full.best is not None else None
-    said = f"the full batch is {known}" + (f", {_metric(result, reached)} at best" if reached is not None else "")
+    best = full.best.metric if full is not None and full.best is not None else None
+    said = f"the full batch is {known}" + (f", at best {estimate_said(result, best)}" if best is not None else "")
     if result.effort.scale == "smoke":
         return too_short(said)
     if known == "unknown":
         return Judgement("undecided", said, "no recipe was decided there")
-    assumed = "" if reached is not None else "not trained, by what smaller batch sizes reach"
+    assumed = "" if best is not None else "not trained, by what smaller batch sizes reach"
     return Judgement("agrees" if known == "huge" else "differs", said, assumed)
 
 
@@ -125,10 +125,6 @@ def _finished(result: StudyResult) -> tuple[LimitFinding | None, Judgement]:
 def _edge(found: Boundary) -> str:
     value = "no size tried" if found.value is None else f"{found.value:,}"
     return value + (f" (not {found.next_fail:,})" if found.next_fail is not None else "")
-
-
-def _metric(result: StudyResult, value: float) -> str:
-    return f"{100 * value:.2f} %" if result.facts.metric_percent else f"{value:.4g}"
 
 
 def _row(data: str, model: str, batch: int, epochs: int, top_1: float, large: str, huge: str, full: int) -> Row:
