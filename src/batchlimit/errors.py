@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,7 +43,7 @@ def place_of(error: BaseException) -> str:
 
     A library called by the user's code counts as the user's code.
     """
-    ours, libraries = str(Path(__file__).parent), (sys.prefix, sys.base_prefix, "<")
+    ours, libraries = str(Path(__file__).parent), (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.startswith(ours):
             return ""
