@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from batchlimit.cli.app import app
+from batchlimit.ledger import Ledger
 
 TOYS = Path(__file__).parent / "toys.py"
 PASTED = 'workload = "toys.py:separable"\nbatch_size = 20\nbudget = "2 epochs"\n\n[recipe]\nlr = 0.05\n'
@@ -47,6 +48,14 @@ def test_a_folder_in_the_place_of_the_record_is_refused_before_training(folder: 
     (folder / "adir").mkdir()
     said = refused("toys.py:separable", "--out", "adir")
     assert said == "batchlimit: --out 'adir' is a folder. Name a file in it, as 'adir/record.json'."
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_file_that_cannot_be_written_at_the_end_does_not_lose_the_record() -> None:
+    outcome = ran("toys.py:separable", "epochs=1", "--out", "/dev/full", "--ledger", "l.db", "-q", code=1)
+    assert "No space left on device" in outcome.stderr
+    with Ledger.open("l.db", create=False) as ledger:
+        assert len(ledger) == 1
 
 
 def test_a_pasted_recipe_names_its_workload() -> None:

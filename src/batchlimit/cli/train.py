@@ -209,11 +209,12 @@ def _check_places(run_options: o.RunOptions) -> None:
 
 
 def _keep(record: TrialRecord, run_options: o.RunOptions) -> None:
+    """Keep the record where it is wanted; the ledger first, for a file that cannot be written must not lose it."""
     from batchlimit.ledger import Ledger
 
-    if run_options.out is not None:
-        path = Path(run_options.out).expanduser()
-        path.write_text(json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if run_options.ledger is not None:
         with Ledger.open(run_options.ledger) as kept:
             kept.add(record)
+    if run_options.out is not None:
+        text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
+        Path(run_options.out).expanduser().write_text(f"{text}\n", encoding="utf-8")
