@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class TrialError(RuntimeError):
+    """A trial raised an error that is no divergence: a fault in the code that it ran; its note is the traceback."""
+
+
 class LedgerError(RuntimeError):
     """A ledger refused what was to be written: its disk is full or its server gone. What it holds is kept."""
 
@@ -26,9 +30,13 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     `kind` is the singular noun the user knows ("solver", "workload"); `valid` are all names that would do.
     """
     choices = sorted(valid)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return InputError(f"Unknown {kind} {name!r}.{hint} Valid: {', '.join(choices) or 'none'}.")
+    return InputError(f"Unknown {kind} {name!r}.{hint_of(name, choices)} Valid: {', '.join(choices) or 'none'}.")
+
+
+def hint_of(name: str, valid: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """Return ' Did you mean 'lars'?' where a valid name is near `name`, else ''; `cutoff` is how near, of 1."""
+    near = difflib.get_close_matches(name, list(valid), n=1, cutoff=cutoff)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def in_one_line(error: BaseException) -> str:

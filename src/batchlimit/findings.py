@@ -58,6 +58,11 @@ class Measurement(Finding):
         """How seeds were lost: one that diverges fails its recipe; one whose process died does not."""
         return "diverged" if self.decision == "fail" else "failed"
 
+    @property
+    def lost(self) -> str:
+        """'2 diverged' or '2 failed', '' where every seed completed."""
+        return f"{self.diverged} {self.lost_to}" if self.diverged else ""
+
 
 class Tuned(Finding):
     """What tuning one recipe at one batch size cost and brought: the best selection metric over `trials` trials."""

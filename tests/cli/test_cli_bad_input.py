@@ -162,7 +162,7 @@ def test_an_error_in_a_users_model_is_one_line_that_says_where(folder: Path, com
 
 def test_an_error_in_a_worker_is_one_line_and_its_traceback_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     import batchlimit.workloads.resolve as resolving
-    from batchlimit.tuning.runners import TrialError
+    from batchlimit.errors import TrialError
 
     def fail(text: str) -> None:
         error = TrialError("A trial of 'w' at batch size 16 raised ValueError: no such layer (mine.py, line 7).")

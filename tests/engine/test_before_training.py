@@ -23,8 +23,8 @@ NO_CUDA = not torch.cuda.is_available()
 
 
 def test_the_full_batch_is_what_the_protocol_leaves_to_train_on() -> None:
-    assert dataset_size(workload(), "paper") == TRAIN
-    assert dataset_size(workload(), "validation") == TRAIN - VALIDATION
+    assert dataset_size(workload().load(), "paper") == TRAIN
+    assert dataset_size(workload().load(), "validation") == TRAIN - VALIDATION
 
 
 def test_the_same_answer_always_scores_the_share_of_the_most_frequent_test_label() -> None:

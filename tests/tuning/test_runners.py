@@ -14,10 +14,10 @@ import fake_engine
 import pytest
 
 from batchlimit.config import TrialConfig
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, TrialError
 from batchlimit.records import HistoryPoint
 from batchlimit.tuning import runners
-from batchlimit.tuning.runners import TrialError, default_jobs, usable_cores
+from batchlimit.tuning.runners import default_jobs, usable_cores
 from batchlimit.tuning.runners.inline import InlineRunner
 from batchlimit.tuning.runners.local import LocalPool
 

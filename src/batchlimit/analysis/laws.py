@@ -126,13 +126,13 @@ def diffusion(
         samples = {law: solve(law, logs, again, errors) for law in LAWS}
         best = np.argmin(np.stack([samples[law].rss for law in LAWS]), axis=0)
         shares = {law: float((best == index).mean()) for index, law in enumerate(LAWS)}
+        if seeds < FEW:  # too few to be drawn from: each one's own fit, for Student's t
+            samples = {law: solve(law, logs, all_seeds, errors) for law in LAWS}
     else:
         drawn = {law: redrawn(found[law], curve, errors, generator, resamples) for law in LAWS}
         samples = {law: solve(law, logs, drawn[law], errors) for law in LAWS}
         shares = {}
     scale = 1.0 if errors == "relative" else float(curve.mean())
-    if 1 < seeds < FEW:
-        samples = {law: solve(law, logs, all_seeds, errors) for law in LAWS}
     fits = _compared(found, samples, shares, n=n, seeds=seeds, scale=scale, confidence=confidence)
     exponent = next(fit for fit in fits if fit.law == "log-power").parameters["p"]
     return Diffusion(

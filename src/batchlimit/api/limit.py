@@ -83,17 +83,16 @@ def find_limits(
         InputError: as `find_limit`, or the sets do not differ for this workload.
     """
     from batchlimit.engine import Execution
-    from batchlimit.engine.check import has_validation
+    from batchlimit.engine.check import dataset_size, has_validation
     from batchlimit.engine.rehearsal import rehearse
 
     settings = settings or FindSettings()
     execution = execution or Execution()
     named = named_workload(workload)
-    unheld = {"no_validation": not has_validation(rehearse(named, execution.torch_device()))}
-    asked = [
-        _checked_question(named, settings.model_copy(update={"techniques": name}), execution).model_copy(update=unheld)
-        for name in techniques
-    ]
+    data = rehearse(named, execution.torch_device())
+    size, unheld = dataset_size(data, settings.protocol), {"no_validation": not has_validation(data)}
+    questions = (question_of(named, settings.model_copy(update={"techniques": name}), size) for name in techniques)
+    asked = [_checked(question.model_copy(update=unheld), named, execution) for question in questions]
     _check_apart(asked)
     findings = []
     with Ledger.open(ledger) as opened:
@@ -161,11 +160,10 @@ def _telling(search: LimitSearch, on_event: OnEvent | None, on_finding: OnFindin
     return tell
 
 
-def _checked_question(workload: Workload, settings: FindSettings, execution: Execution) -> Question:
+def _checked(question: Question, workload: Workload, execution: Execution) -> Question:
     """Return the question, once everything that can be wrong with it has been looked at."""
-    from batchlimit.engine.check import check_names, dataset_size
+    from batchlimit.engine.check import check_names
 
-    question = question_of(workload, settings, dataset_size(workload, settings.protocol))
     for candidate in question.candidates:
         check_names(workload, candidate.recipe, question.batch_sizes, execution)
     check_names(workload, question.baseline, (question.baseline_batch_size, *question.batch_sizes), execution)

@@ -305,13 +305,12 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         InputError: the data cannot be used, or a recipe field cannot be.
     """
     from batchlimit.durations import Duration
-    from batchlimit.engine.check import constant_score, parameter_count
-    from batchlimit.engine.examples import divide
+    from batchlimit.engine.check import constant_score, dataset_size, parameter_count
     from batchlimit.optimizers import solvers
 
     protocol = settings.effort(1.0).protocol
     data = workload.load()
-    size = len(divide(data, protocol).train)
+    size = dataset_size(data, protocol)
     length = Duration.parse(workload.budget)
     examples = length.in_examples(workload.batch_size).amount
     try:

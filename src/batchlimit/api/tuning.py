@@ -44,7 +44,7 @@ def tune(
     settings = settings or TuneSettings()
     execution = execution or Execution()
     named = named_workload(workload)
-    rehearse(named, execution.torch_device())
+    data = rehearse(named, execution.torch_device())
     recipe = named.baseline.updated(settings.recipe)
     batch_size = settings.batch_size or named.batch_size
     question = TuneQuestion(
@@ -61,7 +61,7 @@ def tune(
         seeds=settings.seeds,
         protocol=settings.protocol,
     )
-    if batch_size > (size := dataset_size(named, settings.protocol)):
+    if batch_size > (size := dataset_size(data, settings.protocol)):
         raise InputError(f"batch_size {batch_size} is larger than the {size} training examples. Valid: 1 to {size}.")
     check_names(named, recipe, (batch_size,), execution)
     check_choices(question.space)

@@ -126,5 +126,5 @@ def measured(measurement: Measurement | None, *, percent: bool) -> Text:
     shown = plus_minus(measurement.metric, percent=percent)
     if measurement.diverged:
         every = measurement.diverged >= measurement.seeds
-        shown = measurement.lost_to if every else f"{shown} ({measurement.diverged} {measurement.lost_to})"
+        shown = measurement.lost_to if every else f"{shown} ({measurement.lost})"
     return Text.assemble(shown, "  ", (measurement.decision, DECISION_COLOURS[measurement.decision]))

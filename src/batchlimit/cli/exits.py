@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from batchlimit.errors import InputError, LedgerError, in_one_line, place_of
+from batchlimit.errors import InputError, LedgerError, TrialError, in_one_line, place_of
 
 OK = 0
 RUN_FAILED = 1
@@ -136,7 +136,7 @@ def _unexpected(error: Exception) -> int:
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
     advice = "" if os.environ.get(DEBUG_VARIABLE) else f" Set {DEBUG_VARIABLE}=1 for the traceback."
-    if type(error).__name__ == "TrialError":  # by its name: importing it would take long
+    if isinstance(error, TrialError):
         say(f"{error}{advice}")
     elif place_of(error):
         say(f"your own code raised {in_one_line(error)}.{advice}")

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from batchlimit.errors import hint_of
+
 _PHRASES = {
     "missing": "is missing",
     "greater_than": "must be greater than {gt}",
@@ -88,9 +90,7 @@ def _tell(
     shown = f" = {value!r}" if isinstance(value, (bool, int, float, str)) else ""
     if problem["type"] == "literal_error":
         valid = re.findall(r"'([^']*)'", context["expected"])
-        close = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.5)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        return f"{name}{shown}{where} is not valid.{hint} Valid: {', '.join(valid)}."
+        return f"{name}{shown}{where} is not valid.{hint_of(str(value), valid)} Valid: {', '.join(valid)}."
     limits = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in context.items()}
     phrase = _PHRASES.get(problem["type"])
     return f"{name}{shown}{where}: {phrase.format(**limits) if phrase else problem['msg']}."

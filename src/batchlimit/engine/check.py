@@ -22,13 +22,13 @@ from batchlimit.schedules.build import build_schedule
 from batchlimit.workloads.workload import ACCURACY, Metric, Workload
 
 
-def dataset_size(workload: Workload, protocol: str) -> int:
+def dataset_size(data: DataSet, protocol: str) -> int:
     """Return the number of training examples under `protocol`: the full batch.
 
     Raises:
-        InputError: the data cannot be found or read.
+        InputError: as `divide`.
     """
-    return len(divide(workload.load(), protocol).train)
+    return len(divide(data, protocol).train)
 
 
 def has_validation(data: DataSet) -> bool:

@@ -27,10 +27,12 @@ class SizeRow:
     linear: Estimate | None
     linear_decision: Decision | None
     linear_diverged: int
+    linear_lost: str
     best_name: str | None
     best: Estimate | None
     best_decision: Decision | None
     best_diverged: int
+    best_lost: str
     tried: int
     in_vain: int
     trials: int
@@ -90,10 +92,12 @@ def size_rows(finding: LimitFinding) -> list[SizeRow]:
                 linear=size.linear.metric if size.linear else None,
                 linear_decision=size.linear.decision if size.linear else None,
                 linear_diverged=size.linear.diverged if size.linear else 0,
+                linear_lost=size.linear.lost if size.linear else "",
                 best_name=best.name if best else None,
                 best=best.metric if best else None,
                 best_decision=best.decision if best else None,
                 best_diverged=best.diverged if best else 0,
+                best_lost=best.lost if best else "",
                 tried=len(size.tried),
                 in_vain=tried_in_vain(size),
                 trials=size.trials,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Sequence
 
 from pydantic import ValidationError
 
 from batchlimit.config import Scalar
-from batchlimit.errors import InputError, in_one_line
+from batchlimit.errors import InputError, hint_of, in_one_line
 from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.study import Study
@@ -100,8 +99,7 @@ def _quantities(figure: FigureSpec, values: Collection[str]) -> Collection[str]:
 
 
 def _nothing(study: Study, where: str, kind: str, name: str, valid: Collection[str]) -> InputError:
-    near = difflib.get_close_matches(name, valid, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    hint = hint_of(name, valid, cutoff=0.6)
     return InputError(
         f"Study '{study.name}', {where}: there is no {kind} '{name}'.{hint} Valid: {', '.join(sorted(valid))}."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -202,6 +202,22 @@ def _by_how_much(gap: Estimate, by: float, *, percent: bool) -> str:
     mean, low, high = (f"{scale * (end or 0.0):{form}}" for end in (gap.mean, gap.low, gap.high))
     bar = f", {'the target' if by < 0 else 'asked'} at {scale * by:{form}}" if by else ""
     return f"difference {mean}{unit} ({low} to {high}){bar}"
+
+
+def together(found: Sequence[Agreement], said: str, *, of: str, so: str = "so", not_so: str = "not so") -> Judgement:
+    """Return the judgement that all of `found` agree on, else undecided with how many of them (`of`) say what."""
+    if len(set(found)) == 1 and found[0] != "undecided":
+        return Judgement(found[0], said)
+    sides = (("agrees", so), ("differs", not_so), ("undecided", "not to be told"))
+    told = [f"{found.count(side)} {name}" for side, name in sides if side in found]
+    return Judgement("undecided", said, f"of {len(found)} {of} {', '.join(told)}")
+
+
+def unanimous(holds: Sequence[bool], said: str, mixed: str) -> Judgement:
+    """Return 'agrees' where it holds everywhere, 'differs' where nowhere, else undecided for the reason `mixed`."""
+    if any(holds) and not all(holds):
+        return Judgement("undecided", said, mixed)
+    return Judgement("agrees" if all(holds) else "differs", said)
 
 
 def decided(gap: Estimate, by: float, said: str, result: StudyResult, *, of: str = "metric") -> Judgement:

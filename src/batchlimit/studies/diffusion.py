@@ -22,7 +22,7 @@ from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 from batchlimit.studies import studies
 from batchlimit.studies.arm import Arm
-from batchlimit.studies.claims import Claim, Judgement, missing, too_short
+from batchlimit.studies.claims import Agreement, Claim, Judgement, missing, together, too_short, unanimous
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import Judge
 from batchlimit.studies.recipes import derived, lr_window
@@ -109,9 +109,8 @@ def logarithmic(*regimes: str, expected: bool) -> Judge:
             return missing(result, {"regime": " or ".join(regimes)})
         said = "; ".join(_said(arm, law) for arm, law in laws)
         holds = [slow(law) for _, law in laws]
-        if any(holds) and not all(holds):
-            return Judgement("undecided", said, f"so in {sum(holds)} of {len(holds)} cases")
-        return Judgement("agrees" if holds[0] is expected else "differs", said)
+        mixed = f"so in {sum(holds)} of {len(holds)} cases"
+        return unanimous([one is expected for one in holds], said, mixed)
 
     return judge
 
@@ -137,7 +136,8 @@ def travel_alike(result: StudyResult) -> Judgement:
     """Judge whether all batch sizes travel the same distance: the farthest at most a quarter more than the nearest."""
     if result.effort.scale == "smoke":
         return too_short("")
-    said, found = [], []
+    said: list[str] = []
+    found: list[Agreement] = []
     for solver in result.values("solver"):
         spreads = []
         for sizes in _by_seed(result, solver).values():
@@ -160,7 +160,8 @@ def end_apart(result: StudyResult) -> Judgement:
     """Judge whether batch sizes end at different minima: all pairs at least half of the distance travelled apart."""
     if result.effort.scale == "smoke":
         return too_short("")
-    said, found = [], []
+    said: list[str] = []
+    found: list[Agreement] = []
     for solver in result.values("solver"):
         nearest = [value for sizes in _by_seed(result, solver).values() if (value := _nearest_pair(sizes)) is not None]
         known = mean_interval(nearest)
@@ -186,17 +187,10 @@ def _nearest_pair(sizes: dict[Scalar, dict[str, Any]]) -> float | None:
     return min((share for share in shares if math.isfinite(share)), default=None)
 
 
-def _all_of(result: StudyResult, found: list[str], said: list[str]) -> Judgement:
+def _all_of(result: StudyResult, found: list[Agreement], said: list[str]) -> Judgement:
     if not found:
         return missing(result, {"batch size": "two or more, with equal seeds"})
-    words = "; ".join(said)
-    if set(found) == {"agrees"}:
-        return Judgement("agrees", words)
-    if set(found) == {"differs"}:
-        return Judgement("differs", words)
-    sides = (("agrees", "so"), ("differs", "not so"), ("undecided", "not to be told"))
-    told = [f"{found.count(side)} {name}" for side, name in sides if side in found]
-    return Judgement("undecided", words, f"of {len(found)} solvers {', '.join(told)}")
+    return together(found, "; ".join(said), of="solvers")
 
 
 STUDY = Study(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import tomllib
@@ -14,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from batchlimit.config import Frozen, Recipe, Scalar, TrainingLength
 from batchlimit.durations import Duration
-from batchlimit.errors import InputError, unknown_name
+from batchlimit.errors import InputError, hint_of, unknown_name
 from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.claims import Claim, better, fails, reaches
 from batchlimit.studies.facts import Effort, Facts
@@ -212,9 +211,8 @@ def _explained(
     if named:
         place = first["loc"]
         fields = sorted(_table(model, place[:-1]).model_fields)
-        near = difflib.get_close_matches(str(place[-1]), fields, n=1) if kind == "extra_forbidden" else []
-        what += f". Did you mean '{near[0]}'?" if near else "."
-        what += f" Fields there: {', '.join(fields)}"
+        hint = hint_of(str(place[-1]), fields, cutoff=0.6) if kind == "extra_forbidden" else ""
+        what += f".{hint} Fields there: {', '.join(fields)}"
     where = ".".join(map(str, (*prefix, *place)))
     return f"{where}{' ' if named else ': '}{what}." if where else f"{what}."
 

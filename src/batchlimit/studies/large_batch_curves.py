@@ -16,7 +16,7 @@ from batchlimit.config import Recipe
 from batchlimit.schedules.figures import PAPER_FIGURES
 from batchlimit.studies import studies
 from batchlimit.studies.arm import Arm, Labels
-from batchlimit.studies.claims import Claim, Judgement, best_of, better, decided, missing, too_short
+from batchlimit.studies.claims import Claim, Judgement, best_of, better, decided, missing, too_short, unanimous
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import Judge, keeps, opposite
 from batchlimit.studies.recipes import derived, lr_window, space
@@ -91,9 +91,7 @@ def rises_within(where: Labels) -> Judge:
         rising = [loss > 0 and all(sign * gain > 0 for gain in gains) for loss, gains in seen]
         change = sum(loss for loss, _ in seen) / len(seen)
         said = f"in {sum(rising)} of {len(rising)} trainings; the training loss changes by {change:+.3g} on average"
-        if any(rising) and not all(rising):
-            return Judgement("undecided", said, "in some trainings, but not in all")
-        return Judgement("agrees" if all(rising) else "differs", said)
+        return unanimous(rising, said, "in some trainings, but not in all")
 
     return judge
 

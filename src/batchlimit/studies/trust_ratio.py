@@ -13,7 +13,7 @@ from typing import Any
 from batchlimit.analysis.intervals import difference_interval, mean_interval
 from batchlimit.studies import studies
 from batchlimit.studies.arm import Arm, Labels
-from batchlimit.studies.claims import Claim, Judgement, missing, too_short
+from batchlimit.studies.claims import Agreement, Claim, Judgement, missing, together, too_short, unanimous
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import Judge
 from batchlimit.studies.recipes import bounded_layerwise, plain_layerwise
@@ -82,7 +82,8 @@ def twofold(spread: Callable[[Layers], float | None], what: str) -> Judge:
     def judge(result: StudyResult) -> Judgement:
         if result.effort.scale == "smoke":
             return too_short("")
-        said, found = [], []
+        said: list[str] = []
+        found: list[Agreement] = []
         for arm in result.select({"solver": "lars"}):
             factors = [value for one in measured(arm) if (value := spread(one["layers"])) is not None]
             known = mean_interval(factors)
@@ -93,26 +94,10 @@ def twofold(spread: Callable[[Layers], float | None], what: str) -> Judge:
             found.append("undecided" if not sure else _side(known.low or 0.0, known.high or 0.0))
         if not found:
             return missing(result, {"solver": "lars"})
-        agreement = found[0] if len(set(found)) == 1 else "undecided"
         words = f"between {what}: {', '.join(said)}"
-        if agreement == "agrees":
-            return Judgement("agrees", words)
-        if agreement == "differs":
-            return Judgement("differs", words)
-        return Judgement("undecided", words, _tally(found))
+        return together(found, words, of="batch sizes", so="at least twofold", not_so="less than twofold")
 
     return judge
-
-
-def _tally(found: list[str]) -> str:
-    """Return at how many batch sizes it is so, is not so, and cannot be told by the interval over seeds."""
-    sides = (
-        ("agrees", "at least twofold"),
-        ("differs", "less than twofold"),
-        ("undecided", "not to be told"),
-    )
-    told = [f"{found.count(side)} {words}" for side, words in sides if side in found]
-    return f"of {len(found)} batch sizes {', '.join(told)}"
 
 
 def _fold(value: float) -> str:
@@ -120,7 +105,7 @@ def _fold(value: float) -> str:
     return f"{value:.2g}" if value < 100 else f"{float(f'{value:.3g}'):,.0f}"
 
 
-def _side(low: float, high: float) -> str:
+def _side(low: float, high: float) -> Agreement:
     return "agrees" if low >= TWOFOLD else "differs" if high < TWOFOLD else "undecided"
 
 
@@ -177,9 +162,7 @@ def bound_binds(result: StudyResult) -> Judgement:
         return missing(result, where)
     said = f"{100 * math.fsum(shares) / len(shares):.3g} % of layers and steps at the bound of {BOUND:g}"
     holding = [share > 0 for share in shares]
-    if any(holding) and not all(holding):
-        return Judgement("undecided", said, f"in {sum(holding)} of {len(holding)} trainings")
-    return Judgement("agrees" if all(holding) else "differs", said)
+    return unanimous(holding, said, f"in {sum(holding)} of {len(holding)} trainings")
 
 
 STUDY = Study(

@@ -100,17 +100,16 @@ class Notebook:
         metrics = [value for value in map(_metric, records) if value is not None]
         losses = [value for value in map(_loss, records) if value is not None]
         lost = len(records) - len(metrics)
-        if any(record.status not in ("complete", "failed") for record in records):
-            decision: Decision = "fail"
-        elif any(record.status == "failed" for record in records):
-            decision = "undecided"
+        if lost:
+            died_only = {"failed"} <= {record.status for record in records} <= {"complete", "failed"}
+            decision: Decision = "undecided" if died_only else "fail"
         else:
-            decision = "fail" if lost else self._decide_metric(metrics, confidence)
+            decision = self._decide_metric(metrics, confidence)
         metric_decision = decision
-        if name == LINEAR and not lost and len(losses) < len(metrics):
-            decision = "fail"  # a loss that is not finite is above any bar
-        elif name == LINEAR and not lost and decision != "fail":
-            decision = _both(decision, self._decide_loss(losses, confidence))
+        if name == LINEAR and not lost:
+            # A loss that is not finite is above any bar.
+            of_loss = "fail" if len(losses) < len(metrics) else self._decide_loss(losses, confidence)
+            decision = _both(decision, of_loss)
         return Measurement(
             name=name,
             batch_size=batch_size,
@@ -219,8 +218,7 @@ class Notebook:
         """
         records = self.tuned.get((batch_size, name), [])
         by_lr = sorted((r for r in records if r.status == "pruned"), key=lambda record: record.config.recipe.lr)
-        reached = [record.history[-1].selection for record in by_lr if record.history]
-        metrics = [scores.metric for scores in reached if scores is not None and scores.metric is not None]
+        metrics = [metric for record in by_lr if (metric := _reached(record)) is not None]
         too_slow = len(metrics) == len(records) > 0 and self.better(metrics[-1], metrics[0])
         return len(records) if too_slow else -len(records)
 
@@ -233,11 +231,10 @@ class Notebook:
     def best_stopped(self, batch_size: int) -> tuple[str, Recipe] | None:
         """Return the candidate's name and the recipe of the hopeless trial that had come furthest at a batch size."""
         reached = [
-            (self._sign * scores.metric, name, record.config.recipe)
+            (self._sign * metric, name, record.config.recipe)
             for (size, name), records in self.tuned.items()
             for record in records
-            if size == batch_size and record.status == "pruned" and record.history
-            if (scores := record.history[-1].selection) is not None and scores.metric is not None
+            if size == batch_size and record.status == "pruned" and (metric := _reached(record)) is not None
         ]
         return max(reached, key=lambda trial: trial[0])[1:] if reached else None
 
@@ -303,6 +300,12 @@ class Notebook:
 
 def _metric(record: TrialRecord) -> float | None:
     return record.test.metric if record.status == "complete" and record.test else None
+
+
+def _reached(record: TrialRecord) -> float | None:
+    """Return the selection metric at the last point of a trial's history, wherever it was stopped."""
+    last = record.history[-1].selection if record.history else None
+    return last.metric if last is not None else None
 
 
 def _loss(record: TrialRecord) -> float | None:

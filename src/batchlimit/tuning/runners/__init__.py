@@ -15,10 +15,6 @@ OnPoint = Callable[[TrialConfig, HistoryPoint, int], None]
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-class TrialError(RuntimeError):
-    """A trial raised an error that is no divergence: a fault in the code that it ran; its note is the traceback."""
-
-
 class Runner(Protocol):
     """Computes trials, `jobs` at a time, statelessly; `run` yields records in the order in which they finish."""
 

@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from batchlimit.config import TrialConfig
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, TrialError
 from batchlimit.records import HistoryPoint, TrialRecord
-from batchlimit.tuning.runners import OnPoint, TrialError, affinity
+from batchlimit.tuning.runners import OnPoint, affinity
 
 if TYPE_CHECKING:
     from batchlimit.engine import Execution
