@@ -21,6 +21,7 @@ from batchlimit.durations import Duration
 from batchlimit.errors import InputError
 
 Scalar = bool | int | float | str
+Initialization = Literal["torch", "glorot-uniform", "glorot-normal", "he-uniform", "he-normal", "orthogonal"]
 DurationField = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str, return_type=str)]
 
 
@@ -134,6 +135,8 @@ class Recipe(Frozen):
     global gradient norm; `adascale` scales the learning rate for each update by the measured gain of the batch over
     `reference_batch_size` (Johnson et al., 2020), in place of an LR rule; `noise` disturbs training; `averaging` is of
     the weights that are evaluated; `precision` is the arithmetic of the forward and backward pass (weights stay fp32).
+    `dropout` is the probability of all dropout layers and `initialization` that of all convolutions and dense layers;
+    without them both are as the workload's model has them.
     """
 
     solver: str = "momentum"
@@ -152,6 +155,8 @@ class Recipe(Frozen):
     adascale: bool = False
     noise: Noise | None = None
     averaging: Averaging | None = None
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    initialization: Initialization | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
 
     @model_validator(mode="after")
@@ -176,7 +181,8 @@ class Recipe(Frozen):
         """Return this recipe with another solver and `changes`.
 
         Everything that belonged to the old solver (its options, layer-wise scaling, LR rule, schedule and warmup) is
-        dropped; regularization, noise, averaging, clipping, ghost batch norm and precision are kept.
+        dropped; what does not is kept: regularization, noise, averaging, clipping, ghost batch norm, initialization and
+        precision.
         """
         kept = self.model_dump(include=_KEPT, exclude_defaults=True)
         return Recipe.model_validate({**kept, "solver": name, "lr": lr, **changes})
@@ -191,7 +197,17 @@ class Recipe(Frozen):
 
 # What takes every rule that scales the LR with the batch size out of a recipe.
 UNSCALED: dict[str, Any] = {"lr_rule": "none", "reference_batch_size": None, "adascale": False}
-_KEPT = {"weight_decay", "label_smoothing", "noise", "averaging", "clip_norm", "ghost_batch_size", "precision"}
+_KEPT = {
+    "weight_decay",
+    "label_smoothing",
+    "noise",
+    "averaging",
+    "clip_norm",
+    "ghost_batch_size",
+    "dropout",
+    "initialization",
+    "precision",
+}
 
 
 class StopRule(Frozen):

@@ -52,6 +52,7 @@ def test_a_recipe_that_can_be_is_let_pass_and_costs_no_random_numbers() -> None:
         ({"schedule": "polynomal"}, (10,), {}, r"Did you mean 'polynomial'\?"),
         ({"schedule_options": {"powr": 1.0}}, (10,), {}, "powr"),
         ({"ghost_batch_size": 7}, (14, 20), {}, "ghost_batch_size 7 does not divide batch_size 20"),
+        ({"dropout": 0.2}, (10,), {}, r"recipe\.dropout is 0\.2, and the model Sequential has no dropout layer"),
         ({}, (10, 0), {}, r"The batch size is 0\. Valid: 1 or more"),
         ({}, (10, -5), {}, r"The batch size is -5\. Valid: 1 or more"),
         ({}, (10,), {"device": "tpu"}, r"no device 'tpu' here\. Valid: auto, cpu"),

@@ -66,12 +66,22 @@ def test_longer_trainings_do_not_count_as_fifteen_updates() -> None:
 
 
 def test_the_ablation() -> None:
-    found = result("beyond", world(0.99))
+    dropping = facts_of(dropout=True)
+    found = result("beyond", world(0.99), facts=dropping)
     claims = [claim for claim in found.study.claims if claim.source == "ablation"]
-    assert len(claims) == 7
+    assert len(claims) == 9
     assert {claim.judge(found).agreement for claim in claims} == {"agrees"}
-    turned = result("beyond", lambda arm: 0.9 if arm.labels.get("variant") == WHOLE else 0.98)
+    turned = result("beyond", lambda arm: 0.9 if arm.labels.get("variant") == WHOLE else 0.98, facts=dropping)
     assert {claim.judge(turned).agreement for claim in claims} == {"differs"}
+
+
+def test_dropout_is_taken_away_only_where_there_is_some() -> None:
+    found = result("beyond", world(0.99))
+    judgement = judged(found, "Without dropout")
+    assert (judgement.agreement, judgement.reason) == ("not comparable", "the model has no dropout")
+    assert not [arm for arm in found.arms if arm.arm.recipe.dropout is not None]
+    recipes = [arm.recipe for arm in arms(facts_of(dropout=True), effort_of()) if arm.recipe.dropout is not None]
+    assert [recipe.dropout for recipe in recipes] == [0.0]
 
 
 def test_diverged_unfinished_and_smoke() -> None:

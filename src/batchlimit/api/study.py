@@ -305,7 +305,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         InputError: the data cannot be used, or a recipe field cannot be.
     """
     from batchlimit.durations import Duration
-    from batchlimit.engine.check import constant_score, dataset_size, parameter_count
+    from batchlimit.engine.check import constant_score, dataset_size, drops, parameter_count
     from batchlimit.optimizers import solvers
 
     protocol = settings.effort(1.0).protocol
@@ -330,6 +330,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         baseline=baseline,
         epochs=length.amount if length.unit == "epochs" else examples / size,
         parameters=parameter_count(workload),
+        dropout=drops(workload, baseline),
         solvers=tuple(solvers.names()),
     )
 

@@ -17,6 +17,7 @@ from batchlimit.engine.execution import Execution
 from batchlimit.engine.model import model_of
 from batchlimit.engine.noise import check_noise
 from batchlimit.errors import InputError
+from batchlimit.models.dropout_rate import has_dropout
 from batchlimit.optimizers.build import build_optimizer
 from batchlimit.schedules.build import build_schedule
 from batchlimit.workloads.workload import ACCURACY, Metric, Workload
@@ -75,6 +76,16 @@ def parameter_count(workload: Workload) -> int:
     with torch.random.fork_rng(devices=[]):
         model = workload.make_model()
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def drops(workload: Workload, recipe: Recipe) -> bool:
+    """Return whether the model, as `recipe` changes it, has dropout.
+
+    Raises:
+        InputError: as `model_of`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return has_dropout(model_of(workload, recipe))
 
 
 def fingerprint(workload: Workload) -> str:

@@ -146,7 +146,7 @@ def _finish(device: torch.device) -> None:
 def _key(model: nn.Module, workload: Workload, recipe: Recipe, device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    parts = (workload.name, type(model).__name__, parameters, recipe.precision, recipe.ghost_batch_size)
+    parts = (workload.name, type(model).__name__, parameters, recipe.precision, recipe.ghost_batch_size, recipe.dropout)
     versions = torch.__version__, batchlimit.__version__
     return "|".join(map(str, (*parts, name, torch.get_num_threads(), *versions)))
 

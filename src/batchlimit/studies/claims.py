@@ -141,11 +141,16 @@ def fails(where: Labels) -> Callable[[StudyResult], Judgement]:
 
 def only_on(workload: str, judge: Callable[[StudyResult], Judgement], why: str) -> Callable[[StudyResult], Judgement]:
     """Return a judge that has an opinion on one workload alone: numbers of another model or data set do not compare."""
+    return only_if(lambda result: result.facts.workload == workload and result.effort.scale != "smoke", judge, why)
+
+
+def only_if(
+    holds: Callable[[StudyResult], bool], judge: Callable[[StudyResult], Judgement], why: str
+) -> Callable[[StudyResult], Judgement]:
+    """Return a judge that says `why` it has no opinion unless `holds`."""
 
     def judged(result: StudyResult) -> Judgement:
-        if result.facts.workload != workload or result.effort.scale == "smoke":
-            return Judgement("not comparable", "", why)
-        return judge(result)
+        return judge(result) if holds(result) else Judgement("not comparable", "", why)
 
     return judged
 

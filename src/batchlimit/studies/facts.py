@@ -22,8 +22,8 @@ class Facts(Frozen):
     """A workload as a study sees it: its baseline, its metric and the number of its training examples.
 
     `constant_score` is what always answering the most frequent label would score, where the metric is an accuracy.
-    `solvers` are the names registered where the study was planned: one that a user added takes part in studies that
-    compare all solvers.
+    `dropout` says whether its model drops anything in training. `solvers` are the names registered where the study was
+    planned: one that a user added takes part in studies that compare all solvers.
     """
 
     workload: str
@@ -36,6 +36,7 @@ class Facts(Frozen):
     baseline: Recipe
     epochs: float
     parameters: int = 0
+    dropout: bool = False
     solvers: tuple[str, ...] = ()
 
     def size(self, share: float) -> int:
