@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -39,12 +40,16 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def updated(self, changes: dict[str, Any]) -> Any:
+    def updated(self, changes: Mapping[str, Any]) -> Any:
         """Return a copy with `changes` (dotted names, as 'solver_options.momentum') applied and validated again.
 
         Raises:
             pydantic.ValidationError: a name or a value that the model does not take.
         """
+        return type(self).model_validate(self.merged(changes))
+
+    def merged(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the plain data of this with `changes` applied, as they are: what `updated` validates."""
         data = self.model_dump(exclude_defaults=True)
         for name, value in changes.items():
             place = data
@@ -54,7 +59,7 @@ class Frozen(BaseModel):
                 place[part] = dict(below) if isinstance(below, dict) else {}
                 place = place[part]
             place[last] = value
-        return type(self).model_validate(data)
+        return data
 
     def canonical(self) -> str:
         """Return the JSON text whose hash identifies this: sorted, defaults left out, so new fields keep old hashes."""

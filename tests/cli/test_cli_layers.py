@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from batchlimit.cli.explain import fields_at
 from batchlimit.cli.layers import Layers, own_options, toml_value
 from batchlimit.config import Averaging, Frozen, Recipe, TrialConfig
 from batchlimit.errors import InputError
+from batchlimit.validation import fields_at
 
 
 class Settings(Frozen):

@@ -314,7 +314,7 @@ def test_an_option_of_another_kind_is_refused(solver: str, option: str, value: A
     recipe = Recipe(solver=solver, solver_options={option: value})
     with pytest.raises(InputError) as caught:
         build_optimizer(recipe, model().named_parameters())
-    assert str(caught.value) == f"The option '{option}' of the solver '{solver}' is {value!r}. Valid: {valid}."
+    assert str(caught.value) == f"The option '{option}' of the solver '{solver}' is {value!r}: must be {valid}."
 
 
 def test_a_whole_number_will_do_for_a_number() -> None:

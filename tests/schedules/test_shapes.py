@@ -135,8 +135,8 @@ def test_each_figure_of_the_paper_can_be_drawn(number) -> None:
     ("name", "options", "message"),
     [
         ("polynomial", {"power": -1.0}, "'power' is -1. Valid: 0 or more"),
-        ("polynomial", {"power": math.nan}, "'power' .* is nan: Input should be a finite number"),
-        ("cyclical", {"length_steps": math.inf}, "'length_steps' .* is inf: Input should be a finite number"),
+        ("polynomial", {"power": math.nan}, "'power' .* is nan: must be a finite number"),
+        ("cyclical", {"length_steps": math.inf}, "'length_steps' .* is inf: must be a finite number"),
         ("polynomial", {"decay_from": "middle"}, "'warmup_end' or 'start'"),
         ("cosine", {"end": 1.5}, "'end' is 1.5. Valid: 0 to 1"),
         ("cosine-cycles", {"cycles": -2}, "'cycles' is -2"),

@@ -110,16 +110,15 @@ def test_descriptions_that_make_no_sense(description: object, message: str) -> N
 @pytest.mark.parametrize(
     ("field", "values", "message"),
     [
-        ("learning_rate", [0.1], "'learning_rate' cannot be 0.1"),
-        ("lr", [0.1, -1.0], "'lr' cannot be -1.0"),
-        ("warmup", ["soon"], "'warmup' cannot be 'soon'"),
-        ("layerwise.colour", [1], "'layerwise.colour' cannot be 1"),
+        ("learning_rate", [0.1], "Unknown key 'learning_rate'.*solver_options"),
+        ("lr", [0.1, -1.0], r"lr = -1\.0: must be greater than 0\.$"),
+        ("warmup", ["soon"], "warmup: Cannot read the duration 'soon'"),
+        ("layerwise.colour", [1], r"Unknown key 'layerwise\.colour'.*Valid in \[layerwise\]: coefficient"),
     ],
 )
 def test_fields_and_values_that_a_recipe_does_not_take(field: str, values: list[object], message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
+    with pytest.raises(InputError, match=f"^Search space: {message}") as error:
         SearchSpace.parse({field: values}).check(Recipe())
-    assert "solver_options" in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from pydantic import ValidationError
 
 from batchlimit.api.opening import OnEvent, claim_workload, drawn, named_workload, question_of, runner_for
-from batchlimit.config import Frozen, TrialConfig
+from batchlimit.config import Frozen, Recipe, TrialConfig
 from batchlimit.errors import InputError
 from batchlimit.findings import LimitFinding
 from batchlimit.ledger import Ledger
@@ -31,6 +31,7 @@ from batchlimit.tuning.cost import CostModel, timed_here
 from batchlimit.tuning.driver import drive
 from batchlimit.tuning.limit import LimitSearch
 from batchlimit.tuning.question import FindSettings, Question
+from batchlimit.validation import explain
 
 if TYPE_CHECKING:
     from batchlimit.engine import Execution
@@ -316,9 +317,8 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
     try:
         baseline = workload.baseline.updated(settings.recipe)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"recipe.{place}: {first['msg'].removeprefix('Value error, ')}.") from None
+        changed = workload.baseline.merged(settings.recipe)
+        raise InputError(explain(error, Recipe, changed, prefix=("recipe",))) from None
     return Facts(
         workload=workload.name,
         metric_name=workload.metric.name,

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from batchlimit.cli.explain import explain
 from batchlimit.config import Frozen
 from batchlimit.errors import InputError
+from batchlimit.validation import explain
 
 M = TypeVar("M", bound=BaseModel)
 Keys = tuple[str, ...]
@@ -148,7 +148,7 @@ class Layers:
         except ValidationError as error:
             if self._as_text(error):
                 return self.build(model, also=also)
-            raise InputError(explain(error, model, self.data, self.origin, also)) from None
+            raise InputError(explain(error, model, self.data, origin=self.origin, also=also)) from None
         self._refuse_truths(self.data, built)
         return built
 
@@ -166,7 +166,7 @@ class Layers:
             changed = base.updated(changes)
         except ValidationError as error:
             data = _merged(base.model_dump(exclude_defaults=True), nested.data)
-            raise InputError(explain(error, type(base), data, self.origin, also, prefix=(key,))) from None
+            raise InputError(explain(error, type(base), data, origin=self.origin, also=also, prefix=(key,))) from None
         self._refuse_truths(nested.data, changed, (key,))
 
     def _refuse_truths(self, given: dict[str, Any], taken: BaseModel, prefix: Keys = ()) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import nn
@@ -13,8 +12,7 @@ from batchlimit.config import Recipe
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.optimizers import SolverFactory, solvers
 from batchlimit.optimizers.layerwise import LayerWise, check_rescalable
-
-_KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+from batchlimit.validation import check_options
 
 
 def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
@@ -32,7 +30,7 @@ def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Par
     for name in recipe.solver_options:
         if valid is not None and name not in valid:
             raise unknown_name(f"option of the solver '{recipe.solver}':", name, valid)
-    _check_kinds(recipe, factory)
+    check_options(f"the solver '{recipe.solver}'", factory, recipe.solver_options)
     try:
         optimizer = factory(named_parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **recipe.solver_options)
     except InputError:
@@ -47,20 +45,6 @@ def build_optimizer(recipe: Recipe, named_parameters: Iterable[tuple[str, nn.Par
     check_rescalable(optimizer, recipe.solver)
     wise = recipe.layerwise
     return LayerWise(optimizer, wise.lower, wise.upper, wise.coefficient, wise.exclude)
-
-
-def _check_kinds(recipe: Recipe, factory: SolverFactory) -> None:
-    """Check options that are numbers, text, or true or false: Python takes the text 'False' for true."""
-    try:
-        hints = get_type_hints(factory)
-    except (NameError, TypeError):  # of another package, with names that are there for a type checker only
-        return
-    for name, value in recipe.solver_options.items():
-        kinds = set(get_args(hints.get(name)) or (hints.get(name),)) - {type(None)}
-        fits = type(value) in kinds or (type(value) is int and float in kinds)
-        if kinds <= set(_KINDS) and not fits:
-            valid = " or ".join(words for kind, words in _KINDS.items() if kind in kinds)
-            raise InputError(f"The option '{name}' of the solver '{recipe.solver}' is {value!r}. Valid: {valid}.")
 
 
 def option_names(factory: SolverFactory) -> list[str] | None:

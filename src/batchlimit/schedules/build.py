@@ -6,15 +6,12 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, get_type_hints
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import Any
 
 from batchlimit.config import Recipe
 from batchlimit.errors import InputError
 from batchlimit.schedules import schedules
-
-_FINITE = ConfigDict(allow_inf_nan=False)
+from batchlimit.validation import check_options
 
 
 def schedule_options(name: str) -> dict[str, Any]:
@@ -42,15 +39,10 @@ def make_schedule(
         raise InputError(f"A warmup of {warmup_steps:g} steps. Valid: 0 or more.")
     entry = schedules.get(name)
     valid = schedule_options(name)
-    kinds = get_type_hints(entry)
-    for option, value in options.items():
+    for option in options:
         if option not in valid:
             raise InputError(f"The schedule '{name}' has no option '{option}'. Valid: {', '.join(sorted(valid))}.")
-        try:
-            TypeAdapter(kinds[option], config=_FINITE).validate_python(value, strict=True)
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"]
-            raise InputError(f"The option '{option}' of the schedule '{name}' is {value!r}: {problem}.") from None
+    check_options(f"the schedule '{name}'", entry, options)
     factor: Callable[[int], float] = partial(entry, total_steps=total_steps, warmup_steps=warmup_steps, **options)
     factor(total_steps)  # values out of range are found here, not at the end of warmup
     return factor

@@ -5,36 +5,26 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from batchlimit.config import Frozen, Recipe, Scalar, TrainingLength
 from batchlimit.durations import Duration
-from batchlimit.errors import InputError, hint_of, unknown_name
+from batchlimit.errors import InputError, unknown_name
 from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.claims import Claim, better, fails, reaches
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.recipes import derived, space
 from batchlimit.studies.study import Study
 from batchlimit.studies.views import FigureSpec, PaperValue, TableSpec
+from batchlimit.validation import explain
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 NAME_WORDS = "letters, digits, '.', '_' and '-', beginning with a letter or a digit"
 SIZES = ("baseline", "large", "huge", "full")
-_PHRASES = {
-    "missing": "is missing",
-    "extra_forbidden": "is no field",
-    "tuple_type": "must be a list",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "string_type": "must be text",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-    "string_pattern_mismatch": f"must be {NAME_WORDS}",
-}
 # What a claim of each kind is about, and what it may say besides.
 _CLAIMS = {
     "better": (("left", "right"), ("by",)),
@@ -79,7 +69,7 @@ class WrittenClaim(Frozen):
 class WrittenStudy(Frozen):
     """A study as a file has it; see the guide 'Studies' for each field."""
 
-    name: str = Field(pattern=NAME)
+    name: str
     question: str = Field(min_length=1)
     note: str = ""
     batch_size: tuple[int | str, ...] = Field(default=("baseline", "large", "full"), min_length=1)
@@ -95,6 +85,13 @@ class WrittenStudy(Frozen):
     figures: tuple[FigureSpec, ...] = ()
     claims: tuple[WrittenClaim, ...] = ()
     paper_values: tuple[PaperValue, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _nameable(cls, given: str) -> str:
+        if not NAME.match(given):
+            raise ValueError(f"must be {NAME_WORDS}")
+        return given
 
     @field_validator("batch_size", "solver", "epochs", "probes", "watch", mode="before")
     @classmethod
@@ -162,11 +159,12 @@ class WrittenStudy(Frozen):
     def _recipe(self, facts: Facts, solver: str, size: int, variant: str, changes: Mapping[str, Any]) -> Recipe:
         if facts.solvers and solver not in facts.solvers:
             raise InputError(f"Study '{self.name}': {unknown_name('solver', solver, facts.solvers)}")
+        before = derived(facts, solver, size)
         try:
-            recipe: Recipe = derived(facts, solver, size).updated(dict(changes))
+            recipe: Recipe = before.updated(changes)
         except ValidationError as error:
-            what = _explained(error, Recipe, changes, ("variants", variant))
-            raise InputError(f"Study '{self.name}', {what}") from None
+            what = explain(error, Recipe, before.merged(changes), prefix=("variants", variant))
+            raise InputError(f"Study '{self.name}': {what}") from None
         return recipe
 
     def _size(self, facts: Facts, name: int | str) -> int:
@@ -197,49 +195,7 @@ def study_from_toml(text: str, origin: str) -> Study:
     try:
         return WrittenStudy.model_validate(content).study()
     except ValidationError as error:
-        raise InputError(f"The study '{origin}', {_explained(error, WrittenStudy, content)}") from None
-
-
-def _explained(
-    error: ValidationError, model: type[BaseModel], content: Mapping[str, Any], prefix: Iterable[str] = ()
-) -> str:
-    """Return where the first problem of `content` is and what, with the valid fields where one is wrong or missing."""
-    first = error.errors(include_url=False)[0]
-    kind, place = first["type"], tuple(_written(first["loc"], content))
-    what = _PHRASES.get(kind, first["msg"].removeprefix("Value error, ").rstrip("."))
-    named = kind in ("missing", "extra_forbidden")
-    if named:
-        place = first["loc"]
-        fields = sorted(_table(model, place[:-1]).model_fields)
-        hint = hint_of(str(place[-1]), fields, cutoff=0.6) if kind == "extra_forbidden" else ""
-        what += f".{hint} Fields there: {', '.join(fields)}"
-    where = ".".join(map(str, (*prefix, *place)))
-    return f"{where}{' ' if named else ': '}{what}." if where else f"{what}."
-
-
-def _written(loc: Iterable[int | str], content: Any) -> Iterator[int | str]:
-    """Yield the parts of pydantic's location that the file has: it adds the names of union members."""
-    for part in loc:
-        known = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
-        if not known:
-            return
-        yield part
-        content = content[part]
-
-
-def _table(model: type[BaseModel], place: Iterable[int | str]) -> type[BaseModel]:
-    """Return the model of the table at `place`; indices of lists say nothing about it."""
-    for part in place:
-        field = model.model_fields.get(str(part))
-        model = next(_models(field.annotation), model) if field else model
-    return model
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models(part)
+        raise InputError(f"The study '{origin}': {explain(error, WrittenStudy, content)}") from None
 
 
 def read_study(path: Path) -> tuple[Study, str]:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from batchlimit.config import Frozen, Recipe, Scalar
 from batchlimit.errors import InputError
+from batchlimit.validation import explain
 
 Proposal = dict[str, Scalar]
 _DIGITS = 4  # significant digits of a value, so that a configuration's hash does not hang on the last bit
@@ -123,11 +124,9 @@ class SearchSpace(Frozen):
             try:
                 dimensions.append(Dimension.model_validate({"name": name, **table}))
             except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(str(part) for part in first["loc"])
-                what = first["msg"].removeprefix("Value error, ")
+                what = explain(error, Dimension, table)
                 raise InputError(
-                    f"Search space, field '{name}'{f', {place}' if place else ''}: {what}. "
+                    f"Search space, field '{name}': {what} "
                     "Valid: a list of choices, or a table with low, high and, if wanted, log, unit, points."
                 ) from error
         return cls(dimensions=tuple(dimensions))
@@ -143,12 +142,9 @@ class SearchSpace(Frozen):
             for value in ends:
                 try:
                     recipe.updated({dimension.name: value})
-                except (ValidationError, InputError) as error:
-                    what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-                    raise InputError(
-                        f"Search space: '{dimension.name}' cannot be {value!r} ({what}). "
-                        f"Recipe fields: {', '.join(sorted(Recipe.model_fields))}."
-                    ) from error
+                except ValidationError as error:
+                    changed = recipe.merged({dimension.name: value})
+                    raise InputError(f"Search space: {explain(error, Recipe, changed)}") from error
 
     def grid_size(self) -> int:
         """Return the number of points of the whole grid."""

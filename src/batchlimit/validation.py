@@ -1,16 +1,16 @@
-"""A validation error in one line: which key, from where, what is wrong, what is valid."""
+"""A value that cannot be, in one line: which key, from where, what is wrong, what is valid."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import types
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from batchlimit.errors import hint_of
+from batchlimit.errors import InputError, hint_of
 
 _PHRASES = {
     "missing": "is missing",
@@ -19,6 +19,7 @@ _PHRASES = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "finite_number": "must be a finite number",
+    "literal_error": "must be {expected}",
     "model_type": "must be a table of keys",
     "model_attributes_type": "must be a table of keys",
     "dict_type": "must be a table of keys",
@@ -27,18 +28,26 @@ _PHRASES = {
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "too_short": "needs at least {min_length} entries",
+    "empty": "must not be empty",
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
     **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
     **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
 }
 _SHOWN = 3
+_FINITE = ConfigDict(allow_inf_nan=False)
+_PLAIN = {bool, int, float, str, type(None)}
+
+
+def _unknown_origin(path: tuple[str, ...]) -> None:
+    """Return that nothing is known of where the value at `path` came from."""
 
 
 def explain(
     error: ValidationError,
     model: type[BaseModel],
-    data: dict[str, Any],
-    origin: Callable[[tuple[str, ...]], str | None],
+    data: Mapping[str, Any],
+    *,
+    origin: Callable[[tuple[str, ...]], str | None] = _unknown_origin,
     also: Iterable[str] = (),
     prefix: tuple[str, ...] = (),
 ) -> str:
@@ -65,6 +74,37 @@ def explain(
     return "; ".join(line.rstrip(".") for line in lines[:_SHOWN]) + (f"; and {rest} more." if rest > 0 else ".")
 
 
+def check_options(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Check that options are of the kinds that `function` declares: Python takes the text 'False' for true.
+
+    `owner` is what has them ("the solver 'lars'"). Kinds other than numbers, text, and true or false are not looked at.
+
+    Raises:
+        InputError: a value is of another kind, or not finite.
+    """
+    try:
+        kinds = get_type_hints(function)
+    except (NameError, TypeError):  # of another package, with names that are there for a type checker only
+        return
+    for name, value in options.items():
+        kind: Any = kinds.get(name)
+        if get_origin(kind) is not Literal and not set(get_args(kind) or (kind,)) <= _PLAIN:
+            continue
+        try:
+            TypeAdapter(kind, config=_FINITE).validate_python(value, strict=True)
+        except ValidationError as error:
+            said = " or ".join(dict.fromkeys(_phrase(problem) for problem in error.errors(include_url=False)))
+            raise InputError(f"The option '{name}' of {owner} is {value!r}: {said}.") from None
+
+
+def _phrase(problem: Any) -> str:
+    context = problem.get("ctx", {})
+    kind = "empty" if "too_short" in problem["type"] and context.get("min_length") == 1 else problem["type"]
+    limits = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in context.items()}
+    phrase = _PHRASES.get(kind)
+    return phrase.format(**limits) if phrase else str(problem["msg"]).rstrip(".")
+
+
 def _tell(
     problem: Any,
     path: tuple[str | int, ...],
@@ -87,20 +127,24 @@ def _tell(
     if isinstance(context.get("error"), ValueError):
         return f"{name}{where}: {context['error']}" if name else str(context["error"])
     value = problem["input"]
-    shown = f" = {value!r}" if isinstance(value, (bool, int, float, str)) else ""
+    shown = (
+        f" = {str(value).lower() if isinstance(value, bool) else repr(value)}"
+        if isinstance(value, bool | int | float | str)
+        else ""
+    )
     if problem["type"] == "literal_error":
         valid = re.findall(r"'([^']*)'", context["expected"])
         return f"{name}{shown}{where} is not valid.{hint_of(str(value), valid)} Valid: {', '.join(valid)}."
-    limits = {key: f"{limit:g}" if isinstance(limit, float) else limit for key, limit in context.items()}
-    phrase = _PHRASES.get(problem["type"])
-    return f"{name}{shown}{where}: {phrase.format(**limits) if phrase else problem['msg']}."
+    return f"{name}{shown}{where}: {_phrase(problem)}."
 
 
 def fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
-    """Return the keys valid in the table at `path` of `model`; none where any key will do."""
+    """Return the keys valid in the table at `path` of `model`, places in a list included; none where any will do."""
     at: type[BaseModel] | None = model
     for part in path:
-        field = at.model_fields.get(str(part)) if at else None
+        if isinstance(part, int):
+            continue
+        field = at.model_fields.get(part) if at else None
         at = _table(field.annotation) if field else None
     return list(at.model_fields) if at else []
 
@@ -108,7 +152,7 @@ def fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
 def _table(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple, list):
         return next((found for part in get_args(annotation) if (found := _table(part))), None)
     return None
 
