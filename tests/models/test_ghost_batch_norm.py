@@ -11,6 +11,7 @@ from naive_ghost_batch_norm import naive_ghost_batch_norm
 from torch import Tensor, nn
 
 from batchlimit.errors import InputError
+from batchlimit.models.batch_norm_spans import convert_replica_batch_norm
 from batchlimit.models.digits_cnn import DigitsCNN
 from batchlimit.models.ghost_batch_norm import GhostBatchNorm1d, GhostBatchNorm2d, convert_ghost_batch_norm
 
@@ -151,9 +152,26 @@ def test_conversion_of_roots_shared_modules_and_modes() -> None:
     assert model[1].ghost_batch_size == 4
 
 
-def test_conversion_refuses_what_it_cannot_replace() -> None:
+def test_a_converted_norm_is_the_same_module_with_its_hooks() -> None:
+    root, calls = nn.BatchNorm1d(3), []
+    root.register_forward_hook(lambda *call: calls.append("after"))
+    root.register_forward_pre_hook(lambda *call: calls.append("before"))
+    for converted, kind in (
+        (lambda: convert_ghost_batch_norm(root, 2), GhostBatchNorm1d),
+        (lambda: convert_replica_batch_norm(root), nn.BatchNorm1d),
+    ):
+        assert converted() is root
+        assert type(root) is kind
+        root(torch.randn(4, 3))
+    assert calls == ["before", "after"] * 2
+    assert not hasattr(root, "ghost_batch_size")
+
+
+def test_conversion_refuses_what_it_cannot_replace_and_leaves_the_rest() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.SyncBatchNorm(3))
     with pytest.raises(InputError, match=r"cannot replace a SyncBatchNorm\. Valid: BatchNorm1d"):
-        convert_ghost_batch_norm(nn.Sequential(nn.SyncBatchNorm(3)), 4)
+        convert_ghost_batch_norm(model, 4)
+    assert type(model[0]) is nn.BatchNorm1d
     with pytest.raises(InputError, match="Valid: 1 or more"):
         convert_ghost_batch_norm(nn.Sequential(), 0)
 

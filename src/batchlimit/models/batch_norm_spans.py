@@ -7,7 +7,8 @@ holds (torch's own batch norm), a fixed number of them (`ghost_batch_norm`), or 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,59 +24,46 @@ class SpanBatchNorm(_BatchNorm):
 
 
 def convert_replica_batch_norm(model: nn.Module) -> nn.Module:
-    """Return `model` with statistics over what one pass on one replica holds: torch's own batch norms.
+    """Return `model` with statistics over what one pass on one replica holds: torch's own batch norms, in place.
 
-    The way back from `convert_ghost_batch_norm` and `convert_group_batch_norm`; as there, parameters and buffers stay
-    the same objects.
+    The way back from `convert_ghost_batch_norm` and `convert_group_batch_norm`; as there, the modules stay the same
+    objects.
 
     Raises:
         InputError: the model has a batch norm of another kind (a lazy or synchronized one).
     """
-    return replace_batch_norms(
-        model, lambda norm: norm if type(norm) in PLAIN else take_over(dimension_of(norm, "Plain batch norm"), norm)
-    )
+    return convert_batch_norms(model, "Plain batch norm", {plain: plain for plain in PLAIN})
 
 
-def replace_batch_norms(model: nn.Module, make: Callable[[_BatchNorm], nn.Module]) -> nn.Module:
-    """Return `model` with `make(norm)` for every batch norm, in place but for the root; shared modules stay shared."""
-    return _replaced(model, make, {})
-
-
-def _replaced(
-    module: nn.Module, make: Callable[[_BatchNorm], nn.Module], done: dict[nn.Module, nn.Module]
+def convert_batch_norms(
+    model: nn.Module, what: str, kinds: Mapping[type[_BatchNorm], type[_BatchNorm]], **settings: Any
 ) -> nn.Module:
-    if module in done:
-        return done[module]
-    result = make(module) if isinstance(module, _BatchNorm) else module
-    done[module] = result
-    # Not named_children(), which names a module used in two places only once.
-    for name, child in list(module._modules.items()):
-        if child is not None:
-            setattr(result, name, _replaced(child, make, done))
-    return result
+    """Return `model` with every batch norm of the class that `kinds` has for torch's, and with its `settings`.
 
-
-def dimension_of(norm: _BatchNorm, what: str) -> type[nn.Module]:
-    """Return torch's batch norm of as many dimensions as `norm`; `what` is to replace it.
+    The modules stay the same objects, with their parameters, buffers and hooks: only their class is another. Where one
+    cannot be changed, none is; `what` is the new kind in words.
 
     Raises:
-        InputError: it is neither one of torch's three nor one of ours.
+        InputError: the model has a batch norm that is neither one of torch's three nor one of ours.
     """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    wanted = [kinds[_dimension_of(norm, what)] for norm in norms]
+    for norm, kind in zip(norms, wanted, strict=True):
+        for earlier in {"ghost_batch_size", "group"} & vars(norm).keys():
+            delattr(norm, earlier)
+        norm.__class__ = kind
+        for name, value in settings.items():
+            setattr(norm, name, value)
+    return model
+
+
+def _dimension_of(norm: _BatchNorm, what: str) -> type[_BatchNorm]:
+    """Return torch's batch norm of as many dimensions as `norm`."""
     for plain in PLAIN:
         if type(norm) is plain or (isinstance(norm, SpanBatchNorm) and isinstance(norm, plain)):
             return plain
     valid = ", ".join(plain.__name__ for plain in PLAIN)
     raise InputError(f"{what} cannot replace a {type(norm).__name__}. Valid: {valid}.")
-
-
-def take_over(kind: Callable[..., nn.Module], norm: _BatchNorm) -> nn.Module:
-    """Return `kind(num_features, eps, momentum, affine, track_running_stats)` with the state of `norm`, not a copy."""
-    result = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    assert isinstance(result, _BatchNorm)
-    result.weight, result.bias = norm.weight, norm.bias
-    result.running_mean, result.running_var = norm.running_mean, norm.running_var
-    result.num_batches_tracked = norm.num_batches_tracked
-    return result.train(norm.training)
 
 
 @torch.no_grad()

@@ -13,13 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchlimit.errors import InputError
-from batchlimit.models.batch_norm_spans import (
-    SpanBatchNorm,
-    dimension_of,
-    move_running,
-    replace_batch_norms,
-    take_over,
-)
+from batchlimit.models.batch_norm_spans import SpanBatchNorm, convert_batch_norms, move_running
 
 
 class _GhostBatchNorm(SpanBatchNorm):
@@ -31,10 +25,8 @@ class _GhostBatchNorm(SpanBatchNorm):
     """
 
     def __init__(self, num_features: int, ghost_batch_size: int, *arguments: Any, **options: Any) -> None:
-        if ghost_batch_size < 1:
-            raise InputError(f"ghost_batch_size is {ghost_batch_size}. Valid: 1 or more.")
         super().__init__(num_features, *arguments, **options)
-        self.ghost_batch_size = ghost_batch_size
+        self.ghost_batch_size = _checked(ghost_batch_size)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return `input` (n, features, ...) normalized; in training n must be a multiple of `ghost_batch_size`.
@@ -93,7 +85,7 @@ class GhostBatchNorm3d(_GhostBatchNorm, nn.BatchNorm3d):
     """Ghost batch norm of inputs (n, features, depth, height, width)."""
 
 
-_GHOST_OF: dict[type[nn.Module], type[_GhostBatchNorm]] = {
+_GHOST_OF: dict[type[_BatchNorm], type[_BatchNorm]] = {
     nn.BatchNorm1d: GhostBatchNorm1d,
     nn.BatchNorm2d: GhostBatchNorm2d,
     nn.BatchNorm3d: GhostBatchNorm3d,
@@ -101,22 +93,18 @@ _GHOST_OF: dict[type[nn.Module], type[_GhostBatchNorm]] = {
 
 
 def convert_ghost_batch_norm(model: nn.Module, size: int) -> nn.Module:
-    """Return `model` with statistics per group of `size` examples in every batch norm, in place but for the root.
+    """Return `model` with statistics per group of `size` examples in every batch norm, in place.
 
-    Parameters and buffers are the same objects, so an optimizer made before still holds them; a module used in two
-    places stays one. Ghost batch norms already there get the new size.
+    Modules, parameters and buffers are the same objects, so an optimizer made before still holds them. Ghost batch
+    norms already there get the new size.
 
     Raises:
         InputError: `size` is below 1, or the model has a batch norm of another kind (a lazy or synchronized one).
     """
+    return convert_batch_norms(model, "Ghost batch norm", _GHOST_OF, ghost_batch_size=_checked(size))
+
+
+def _checked(size: int) -> int:
     if size < 1:
         raise InputError(f"ghost_batch_size is {size}. Valid: 1 or more.")
-
-    def ghost(norm: _BatchNorm) -> nn.Module:
-        if isinstance(norm, _GhostBatchNorm):
-            norm.ghost_batch_size = size
-            return norm
-        kind = _GHOST_OF[dimension_of(norm, "Ghost batch norm")]
-        return take_over(lambda features, *options: kind(features, size, *options), norm)
-
-    return replace_batch_norms(model, ghost)
+    return size

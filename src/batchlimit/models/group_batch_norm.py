@@ -16,13 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchlimit.errors import InputError
-from batchlimit.models.batch_norm_spans import (
-    SpanBatchNorm,
-    dimension_of,
-    move_running,
-    replace_batch_norms,
-    take_over,
-)
+from batchlimit.models.batch_norm_spans import SpanBatchNorm, convert_batch_norms, move_running
 
 
 class Group(Protocol):
@@ -122,7 +116,7 @@ class GroupBatchNorm3d(_GroupBatchNorm, nn.BatchNorm3d):
     """Group batch norm of inputs (n, features, depth, height, width)."""
 
 
-_GROUP_OF: dict[type[nn.Module], type[_GroupBatchNorm]] = {
+_GROUP_OF: dict[type[_BatchNorm], type[_BatchNorm]] = {
     nn.BatchNorm1d: GroupBatchNorm1d,
     nn.BatchNorm2d: GroupBatchNorm2d,
     nn.BatchNorm3d: GroupBatchNorm3d,
@@ -130,23 +124,18 @@ _GROUP_OF: dict[type[nn.Module], type[_GroupBatchNorm]] = {
 
 
 def convert_group_batch_norm(model: nn.Module, group: Group, ghost_batch_size: int | None = None) -> nn.Module:
-    """Return `model` with statistics over the group's examples in every batch norm, in place but for the root.
+    """Return `model` with statistics over the group's examples in every batch norm, in place.
 
     `group` is what `engine.distributed.group_of` returns, or any sum over replicas. With `ghost_batch_size` (a
-    multiple of the members), statistics are over that many examples spread evenly over the group. Parameters and
-    buffers are the same objects, so an optimizer made before still holds them; ghost and group batch norms already
-    there are replaced.
+    multiple of the members), statistics are over that many examples spread evenly over the group. Modules, parameters
+    and buffers are the same objects, so an optimizer made before still holds them; ghost and group batch norms already
+    there become these.
 
     Raises:
         InputError: the size is no multiple of the members, or the model has a batch norm of another kind.
     """
     size = _checked(group, ghost_batch_size)
-
-    def grouped(norm: _BatchNorm) -> nn.Module:
-        kind = _GROUP_OF[dimension_of(norm, "Group batch norm")]
-        return take_over(lambda features, *options: kind(features, group, size, *options), norm)
-
-    return replace_batch_norms(model, grouped)
+    return convert_batch_norms(model, "Group batch norm", _GROUP_OF, group=group, ghost_batch_size=size)
 
 
 def _checked(group: Group, size: int | None) -> int | None:
