@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
+from torch import nn
 
-from batchlimit.api.study import Studying, kept_studies, redraw_study, run_study
+from batchlimit.api.study import Studying, facts_of, kept_studies, redraw_study, run_study
 from batchlimit.config import TrialConfig
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError
@@ -165,6 +167,15 @@ def test_a_recipe_field_that_cannot_be_is_bad_input(tmp_path: Path) -> None:
     wrong = StudySettings(scale="smoke", recipe={"label_smoothing": 3})
     with pytest.raises(InputError, match="label_smoothing"):
         run_study(written(tmp_path), "digits", settings=wrong)
+
+
+def test_facts_say_whether_the_model_drops_anything_with_the_recipe_asked_for() -> None:
+    dropping = replace(digits(), make_model=lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 10)))
+    assert not facts_of(digits(), SETTINGS).dropout
+    assert facts_of(dropping, SETTINGS).dropout
+    assert not facts_of(dropping, SETTINGS.model_copy(update={"recipe": {"dropout": 0.0}})).dropout
+    with pytest.raises(InputError, match=r"recipe\.dropout is 0\.2, and the model DigitsCNN has no dropout layer"):
+        facts_of(digits(), SETTINGS.model_copy(update={"recipe": {"dropout": 0.2}}))
 
 
 def test_a_solver_that_is_none_is_found_before_any_training(tmp_path: Path) -> None:
