@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import batchlimit
 from batchlimit import FindSettings, InputError, Ledger, LimitFinding, Recipe, TuneSettings, Workload
 from batchlimit.data.splits import DataSet, TensorSplit
+from batchlimit.reports.verdict import as_json, rests_on
 from batchlimit.tuning.driver import Event
 from batchlimit.tuning.question import Question
 from batchlimit.workloads.workload import cross_entropy
@@ -81,6 +82,24 @@ def test_without_a_validation_split_the_finding_says_what_selected() -> None:
 
 
 BOTH = QUICK.model_copy(update={"recipes": None, "batch_sizes": (160,), "budget": 1, "max_seeds": 2})
+
+
+def unfactored() -> nn.Module:
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)))
+
+
+def test_a_recipe_that_cannot_train_the_model_is_left_out_and_named() -> None:
+    workload = replace(CLOUDS, make_model=unfactored)
+    finding = batchlimit.find_limit(workload, settings=QUICK.model_copy(update={"recipes": None, "budget": 1}))
+    assert finding.problem == ""
+    assert "kfac" not in finding.recipes
+    assert "muon" in finding.recipes
+    assert finding.refused == {"kfac": "kfac found no layer to factor."}
+    assert "Not tried, for it cannot train this model: kfac found no layer to factor." in rests_on(finding)
+    assert as_json(finding, None)["refused"] == finding.refused
+    # One that is asked for by name is an error, before any training.
+    with pytest.raises(InputError, match="kfac found no layer to factor"):
+        batchlimit.find_limit(workload, settings=QUICK.model_copy(update={"recipes": ("kfac", "muon")}))
 
 
 def test_two_sets_in_one_ledger_are_kept_side_by_side(tmp_path: Path) -> None:

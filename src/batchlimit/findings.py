@@ -138,8 +138,8 @@ class LimitFinding(Finding):
     sentence. `techniques` names the technique set and `recipes` its members; `budget` is the number of tuning trials
     for each recipe and batch size. `metric_percent` says whether to print the metric times 100 (the workload's
     `Metric.percent`; None: judged by the metric's name). `no_validation` says that recipes were selected on the test
-    split for want of another. `changes` are the settings of the search that no other field tells and that differ from
-    their defaults.
+    split for want of another. `refused` are recipes of the set that cannot train the model, with the reason. `changes`
+    are the settings of the search that no other field tells and that differ from their defaults.
     """
 
     workload: str
@@ -157,6 +157,7 @@ class LimitFinding(Finding):
     seeds: tuple[int, int]
     confidence: float = 0.95
     no_validation: bool = False
+    refused: dict[str, str] = Field(default_factory=dict)
     baseline: BaselineFinding | None = None
     small_up_to: Boundary = Boundary()
     large_up_to: Boundary = Boundary()

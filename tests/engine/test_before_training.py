@@ -14,7 +14,7 @@ from small_training import TEST, TRAIN, VALIDATION, blobs, config, convolutional
 from batchlimit.config import Recipe
 from batchlimit.data.splits import DataSet, TensorSplit
 from batchlimit.engine import Execution, run
-from batchlimit.engine.check import check_names, constant_score, dataset_size, fingerprint
+from batchlimit.engine.check import check_names, constant_score, dataset_size, fingerprint, model_facts
 from batchlimit.engine.environment import describe
 from batchlimit.errors import InputError
 from batchlimit.workloads.workload import ACCURACY, LOSS, Metric, Workload
@@ -155,3 +155,26 @@ def test_the_environment_names_software_and_hardware_in_plain_values() -> None:
     assert "accelerator" not in facts
     facts["torch"] = "changed"
     assert describe(torch.device("cpu"))["torch"] == torch.__version__  # no caller can spoil the next one's
+
+
+def unfactored() -> torch.nn.Module:
+    layers = torch.nn.Conv1d(1, 4, 3), torch.nn.Flatten(), torch.nn.utils.parametrizations.weight_norm
+    return torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), *layers[:2], layers[2](torch.nn.Linear(16, 4)))
+
+
+def test_a_solver_that_cannot_see_the_model_s_layers_is_found_before_any_training() -> None:
+    with pytest.raises(InputError, match="kfac found no layer to factor"):
+        check_names(workload(unfactored), Recipe(solver="kfac"), (10,), Execution(device="cpu"))
+    recipe = Recipe(solver="kfac", solver_options={"max_factor_dim": 7})
+    with pytest.raises(InputError, match=r"at most 7 inputs and outputs \(max_factor_dim\)"):
+        check_names(workload(dropping), recipe, (10,), Execution(device="cpu"))
+
+
+def test_what_studies_know_of_a_model() -> None:
+    facts = model_facts(workload(unfactored), Recipe())
+    assert facts["refused"] == {"kfac": "kfac found no layer to factor."}
+    assert "kfac" not in facts["solvers"]
+    assert "muon" in facts["solvers"]
+    assert model_facts(workload(dropping), Recipe())["refused"] == {}
+    with pytest.raises(InputError, match="Unknown solver"):
+        model_facts(workload(), Recipe(solver="nosuch"))

@@ -106,6 +106,17 @@ def test_activation_noise_is_the_same_through_micro_batches() -> None:
     assert not torch.allclose(whole, model(images))
 
 
+def test_activations_whose_rows_are_no_examples_have_noise_of_torch_s_generator() -> None:
+    layer, steps_first = nn.Linear(4, 4), torch.randn(6, 5, 4)
+    with ActivationNoise(layer, 0.1), _place(0, 5):
+        torch.manual_seed(2)
+        noisy = layer(steps_first)
+        torch.manual_seed(2)
+        assert torch.equal(layer(steps_first), noisy)
+        assert not torch.equal(layer(steps_first), noisy)
+    assert (noisy - layer(steps_first)).std().item() == pytest.approx(0.1, rel=0.3)
+
+
 def test_activation_noise_is_for_training_only_and_can_be_turned_off() -> None:
     model, images = _model(), _images()
     clean = model(images)

@@ -14,7 +14,7 @@ from torch import nn
 from batchlimit.config import Initialization
 from batchlimit.errors import InputError
 from batchlimit.models.dropout_rate import has_dropout, set_dropout
-from batchlimit.models.initialization import initialize
+from batchlimit.models.initialization import differs_from_torchs, initialize
 from batchlimit.models.keyed_dropout import KeyedDropout, convert_dropout
 
 NAMES = get_args(Initialization)
@@ -65,6 +65,24 @@ def test_orthogonal_is() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", list(layers()))
+def test_whether_weights_are_torch_s_is_told_by_the_weights(name: Initialization, kind: str) -> None:
+    layer, _, _ = layers()[kind]
+    for bias in (True, False):
+        if not bias:
+            layer.bias = None
+        initialize(layer, name)
+        assert differs_from_torchs(layer) == (name != "torch")
+
+
+def test_weights_that_are_not_a_recipe_s_to_set_do_not_differ() -> None:
+    frozen = nn.Linear(20, 20)
+    frozen.weight.requires_grad_(False).fill_(1.0)
+    for model in (frozen, nn.LayerNorm(3), nn.Linear(2, 2), nn.utils.parametrizations.weight_norm(nn.Linear(20, 20))):
+        assert not differs_from_torchs(model)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_generator_draws_the_same_weights(name: Initialization) -> None:
     drawn = []
     for _ in range(2):
@@ -104,6 +122,22 @@ def test_every_dropout_layer_gets_the_probability(p: float) -> None:
     set_dropout(model, p)
     assert {m.p for m in model.modules() if hasattr(m, "p")} == {p}
     assert has_dropout(model) == (p > 0)
+
+
+def test_dropout_within_attention_and_recurrent_layers() -> None:
+    block = nn.TransformerEncoderLayer(8, 2, dropout=0.3)
+    recurrent = nn.LSTM(4, 4, num_layers=2, dropout=0.5)
+    model = nn.ModuleList([block, recurrent, nn.GRU(4, 4)])
+    assert has_dropout(block)
+    assert has_dropout(recurrent)
+    set_dropout(model, 0.0)
+    assert (block.self_attn.dropout, block.dropout1.p, recurrent.dropout) == (0.0, 0.0, 0.0)
+    assert not has_dropout(model)
+    inputs = torch.randn(3, 5, 8)
+    assert torch.equal(block(inputs), block(inputs))
+    # With a single layer there is nothing between layers to drop.
+    with pytest.raises(InputError, match="no dropout layer"):
+        set_dropout(nn.GRU(4, 4), 0.2)
 
 
 def test_a_model_without_dropout_is_refused() -> None:

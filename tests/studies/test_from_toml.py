@@ -142,13 +142,15 @@ def test_one_value_is_a_list_of_one() -> None:
         ("[variants.a]\nlr = -1", "Study 'mine': variants.a.lr = -1: must be greater than 0."),
         ('[variants.a]\nlr_rule = "linear"', "needs reference_batch_size"),
         ('solver = "nope"', "Unknown solver 'nope'"),
+        ('solver = "kfac"', "Study 'mine': kfac found no layer to factor."),
         ('batch_size = "medium"', "batch_size 'medium' is no size. Valid: a number, or baseline"),
         ("batch_size = [5000]", "batch_size 5000 does not fit the 1000 training examples of 'w'. Valid: 1 to 1000"),
         ("batch_size = [0]", "batch_size 0 does not fit"),
     ],
 )
 def test_what_does_not_fit_the_workload_is_one_line(text: str, said: str) -> None:
-    facts = FACTS.model_copy(update={"solvers": ("lars", "momentum")})
+    known = {"solvers": ("lars", "momentum"), "refused": {"kfac": "kfac found no layer to factor."}}
+    facts = FACTS.model_copy(update=known)
     with pytest.raises(InputError) as error:
         study_from_toml(f'name = "mine"\nquestion = "?"\n{text}', "mine.toml").arms(facts, EFFORT)
     assert said in str(error.value)

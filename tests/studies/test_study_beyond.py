@@ -66,22 +66,35 @@ def test_longer_trainings_do_not_count_as_fifteen_updates() -> None:
 
 
 def test_the_ablation() -> None:
-    dropping = facts_of(dropout=True)
-    found = result("beyond", world(0.99), facts=dropping)
+    all_to_take = facts_of(dropout=True, own_weights=True)
+    found = result("beyond", world(0.99), facts=all_to_take)
     claims = [claim for claim in found.study.claims if claim.source == "ablation"]
     assert len(claims) == 9
     assert {claim.judge(found).agreement for claim in claims} == {"agrees"}
-    turned = result("beyond", lambda arm: 0.9 if arm.labels.get("variant") == WHOLE else 0.98, facts=dropping)
+    turned = result("beyond", lambda arm: 0.9 if arm.labels.get("variant") == WHOLE else 0.98, facts=all_to_take)
     assert {claim.judge(turned).agreement for claim in claims} == {"differs"}
 
 
-def test_dropout_is_taken_away_only_where_there_is_some() -> None:
+def test_dropout_and_initial_weights_are_taken_away_only_where_there_are_some() -> None:
     found = result("beyond", world(0.99))
     judgement = judged(found, "Without dropout")
-    assert (judgement.agreement, judgement.reason) == ("not comparable", "the model has no dropout")
-    assert not [arm for arm in found.arms if arm.arm.recipe.dropout is not None]
-    recipes = [arm.recipe for arm in arms(facts_of(dropout=True), effort_of()) if arm.recipe.dropout is not None]
-    assert [recipe.dropout for recipe in recipes] == [0.0]
+    assert (judgement.agreement, judgement.reason) == ("not comparable", "the model has no dropout layer")
+    judgement = judged(found, "initial weights")
+    assert (judgement.agreement, judgement.reason[:31]) == ("not comparable", "the model's initial weights are")
+    changed = {(arm.arm.recipe.dropout, arm.arm.recipe.initialization) for arm in found.arms}
+    assert changed == {(None, None)}
+    recipes = [arm.recipe for arm in arms(facts_of(dropout=True, own_weights=True), effort_of())]
+    assert {(recipe.dropout, recipe.initialization) for recipe in recipes} == {
+        (None, None),
+        (0.0, None),
+        (None, "torch"),
+    }
+
+
+def test_a_solver_that_cannot_train_the_model_has_no_arm() -> None:
+    made = arms(facts_of(refused={"kfac": "kfac found no layer."}), effort_of())
+    assert "kfac" not in {arm.labels.get("solver") for arm in made}
+    assert "soap" in {arm.labels.get("solver") for arm in made}
 
 
 def test_diverged_unfinished_and_smoke() -> None:
@@ -97,8 +110,10 @@ def test_same_budget_for_all_and_more_seeds_for_the_finalists() -> None:
     compared = [arm for arm in made if arm.labels["part"] == SOLVERS]
     assert len({arm.budget for arm in compared}) == 1
     assert {str(arm.labels["solver"]) for arm in compared} >= (set(AT_FULL) | {"momentum"}) - {"adamw"}
-    final = [a for a in compared if a.labels["batch"] == "full" and a.labels["solver"] in FINALISTS]
+    final = [a for a in compared if a.labels["solver"] in FINALISTS[str(a.labels["batch"])]]
+    assert len(final) == 9
     assert {arm.seeds for arm in final} == {10}
+    assert {arm.seeds for arm in compared if arm not in final} == {5}
     ablation = [arm for arm in made if arm.labels["part"] == ABLATION]
     assert len({(arm.budget, len(arm.space["lr"]), arm.seeds) for arm in ablation}) == 1
 

@@ -36,9 +36,12 @@ def named_workload(workload: str | Workload) -> Workload:
 def question_of(workload: Workload, settings: FindSettings, dataset_size: int) -> Question:
     """Return the question that `settings` ask about `workload`.
 
+    Recipes of a technique set that cannot train the workload's model are left out, unless they are asked for by name.
+
     Raises:
-        InputError: a name or a size cannot be.
+        InputError: a name or a size cannot be, or no recipe of the set can train the model.
     """
+    from batchlimit.engine.check import refusals
     from batchlimit.tuning.question import asked_baseline, make_question
     from batchlimit.tuning.techniques import techniques
     from batchlimit.tuning.tuner import tuners
@@ -52,7 +55,16 @@ def question_of(workload: Workload, settings: FindSettings, dataset_size: int) -
         if workload.recipes
         else known(baseline.updated(plain))
     )
-    return make_question(workload, settings, dataset_size=dataset_size, candidates=candidates)
+    question = make_question(workload, settings, dataset_size=dataset_size, candidates=candidates)
+    if workload.recipes or settings.recipes is not None:
+        return question
+    refused = refusals(workload, baseline, {candidate.name: candidate.recipe for candidate in candidates})
+    if len(refused) == len(candidates):
+        raise InputError(
+            f"No '{settings.techniques}' recipe can train '{workload.name}': {next(iter(refused.values()))}"
+        )
+    kept = tuple(candidate for candidate in candidates if candidate.name not in refused)
+    return question.model_copy(update={"candidates": kept, "refused": refused})
 
 
 def _own_candidate(name: str, recipe: Recipe) -> Candidate:

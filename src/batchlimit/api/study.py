@@ -306,8 +306,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         InputError: the data cannot be used, or a recipe field cannot be.
     """
     from batchlimit.durations import Duration
-    from batchlimit.engine.check import constant_score, dataset_size, drops, parameter_count
-    from batchlimit.optimizers import solvers
+    from batchlimit.engine.check import constant_score, dataset_size, model_facts
 
     protocol = settings.effort(1.0).protocol
     data = workload.load()
@@ -329,9 +328,7 @@ def facts_of(workload: Workload, settings: StudySettings) -> Facts:
         batch_size=workload.batch_size,
         baseline=baseline,
         epochs=length.amount if length.unit == "epochs" else examples / size,
-        parameters=parameter_count(workload),
-        dropout=drops(workload, baseline),
-        solvers=tuple(solvers.names()),
+        **model_facts(workload, baseline),
     )
 
 

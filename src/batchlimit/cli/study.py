@@ -206,6 +206,8 @@ def _one(studying: Studying, name: str, folder: Path, progress: StudyProgress) -
 
 def _conclude(done: list[tuple[StudyResult, Path]], index: Path, where: Places) -> None:
     """Print each study's question, how the paper's claims fare, and where the pages are."""
+    from batchlimit.reports.study_account import refusals
+
     console = Output()
     wide = not console.is_terminal
     for result, page in done:
@@ -214,6 +216,8 @@ def _conclude(done: list[tuple[StudyResult, Path]], index: Path, where: Places) 
             judged = claim.judge(result)
             tail = "; ".join(part for part in (judged.ours, judged.reason) if part)
             console.print(Text(f"  {judged.agreement:14} {claim.text}{f' ({tail})' if tail else ''}"), soft_wrap=wide)
+        for words in refusals(result):
+            console.print(Text(f"  {words}"), soft_wrap=wide)
         if result.left_out:
             console.print(Text(f"  {len(result.left_out)} arms were left out: they did not fit into the time given."))
         console.print(Text(f"  {page}"), soft_wrap=True)

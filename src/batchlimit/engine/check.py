@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
 from batchlimit.config import Recipe
 from batchlimit.data.splits import DataSet, Split, TensorSplit
@@ -18,6 +20,8 @@ from batchlimit.engine.model import model_of
 from batchlimit.engine.noise import check_noise
 from batchlimit.errors import InputError
 from batchlimit.models.dropout_rate import has_dropout
+from batchlimit.models.initialization import differs_from_torchs
+from batchlimit.optimizers import solvers
 from batchlimit.optimizers.build import build_optimizer
 from batchlimit.schedules.build import build_schedule
 from batchlimit.workloads.workload import ACCURACY, Metric, Workload
@@ -55,9 +59,7 @@ def check_names(workload: Workload, recipe: Recipe, batch_sizes: Sequence[int], 
         InputError: a solver, a schedule, an option, a ghost batch size, noise, averaging or the device cannot be.
     """
     execution.torch_device()
-    with torch.random.fork_rng(devices=[]):
-        model = model_of(workload, recipe)
-    optimizer = build_optimizer(recipe.updated({"lr_rule": "none"}), model.named_parameters())
+    model, optimizer = _built(workload, recipe)
     build_schedule(recipe, total_steps=10, warmup_steps=1.0)
     check_noise(recipe, model)
     check_averaging(recipe, optimizer)
@@ -78,14 +80,54 @@ def parameter_count(workload: Workload) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def drops(workload: Workload, recipe: Recipe) -> bool:
-    """Return whether the model, as `recipe` changes it, has dropout.
+def refusals(workload: Workload, recipe: Recipe, others: Mapping[str, Recipe]) -> dict[str, str]:
+    """Return which of `others`, which differ from `recipe` in how they optimize, cannot train the model, and why.
 
     Raises:
-        InputError: as `model_of`.
+        InputError: `recipe` itself cannot.
     """
+    model, _ = _built(workload, recipe)
+    found = {}
+    for name, other in others.items():
+        try:
+            optimizer = _solver_for(model, other)
+        except InputError as error:
+            found[name] = str(error).partition(" Valid:")[0]
+        else:
+            if hasattr(optimizer, "detach"):
+                optimizer.detach()
+    return found
+
+
+def model_facts(workload: Workload, recipe: Recipe) -> dict[str, Any]:
+    """Return what studies know of the model as `recipe` changes it: fields of `Facts`.
+
+    Raises:
+        InputError: the recipe cannot train it.
+    """
+    model, _ = _built(workload, recipe)
+    refused = refusals(workload, recipe, {name: recipe.with_solver(name, recipe.lr) for name in solvers.names()})
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dropout": has_dropout(model),
+        "own_weights": differs_from_torchs(model),
+        "solvers": tuple(name for name in solvers.names() if name not in refused),
+        "refused": refused,
+    }
+
+
+def _built(workload: Workload, recipe: Recipe) -> tuple[nn.Module, torch.optim.Optimizer]:
     with torch.random.fork_rng(devices=[]):
-        return has_dropout(model_of(workload, recipe))
+        model = model_of(workload, recipe)
+    return model, _solver_for(model, recipe)
+
+
+def _solver_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's solver, which looks at the model's layers if it is one that does."""
+    optimizer = build_optimizer(recipe.updated({"lr_rule": "none"}), model.named_parameters())
+    if hasattr(optimizer, "attach"):
+        optimizer.attach(model)
+    return optimizer
 
 
 def fingerprint(workload: Workload) -> str:

@@ -1,6 +1,8 @@
-"""The probability of a model's dropout layers, whatever model it is."""
+"""The probability of a model's dropout, whatever model it is."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -10,23 +12,32 @@ _LAYERS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
-    """Set the probability of every dropout layer of `model`.
+    """Set the probability of all dropout in `model`: of dropout layers, and within attention and recurrent layers.
 
-    Layers are modules: dropout that a model calls as a function, or that lies within an attention layer, stays.
+    Dropout that a model calls as a function stays. A recurrent layer drops between its own layers, if it has several.
 
     Raises:
-        InputError: the model has no dropout layer.
+        InputError: the model has none of these.
     """
-    layers = [module for module in model.modules() if isinstance(module, _LAYERS)]
-    if not layers:
+    places = list(_places(model))
+    if not places:
         raise InputError(
             f"recipe.dropout is {probability:g}, and the model {type(model).__name__} has no dropout layer to set. "
             "Valid: no recipe.dropout, or a model with dropout layers."
         )
-    for layer in layers:
-        layer.p = probability
+    for module, name in places:
+        setattr(module, name, probability)
 
 
 def has_dropout(model: nn.Module) -> bool:
-    """Return whether a dropout layer of `model` drops anything in training."""
-    return any(module.p > 0 for module in model.modules() if isinstance(module, _LAYERS))
+    """Return whether a layer of `model` drops anything in training."""
+    return any(getattr(module, name) > 0 for module, name in _places(model))
+
+
+def _places(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield the modules that drop, each with the name of its probability."""
+    for module in model.modules():
+        if isinstance(module, _LAYERS):
+            yield module, "p"
+        elif isinstance(module, nn.MultiheadAttention) or (isinstance(module, nn.RNNBase) and module.num_layers > 1):
+            yield module, "dropout"

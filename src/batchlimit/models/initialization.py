@@ -56,6 +56,26 @@ def initialize(model: nn.Module, name: Initialization) -> None:
         _set(layer, name)
 
 
+def differs_from_torchs(model: nn.Module) -> bool:
+    """Return whether `initialize(model, 'torch')` is possible and draws other weights than a fresh `model` has.
+
+    Told by the spread: torch's are uniform in +-1/sqrt(fan_in), biases too.
+    """
+    layers = [module for module in model.modules() if isinstance(module, _Layer)]
+    if any(not isinstance(layer.weight, nn.Parameter) for layer in layers):
+        return False
+    return any(not _as_torchs(layer) for layer in layers if layer.weight.requires_grad)
+
+
+def _as_torchs(layer: _Layer) -> bool:
+    bound = (len(layer.weight) / layer.weight.numel()) ** 0.5
+    inside = layer.weight.abs().max() <= bound * 1.001
+    spread = layer.weight.square().mean().sqrt() * 3**0.5 / bound
+    drawn = layer.bias is None or 0 < layer.bias.abs().max() <= bound * 1.001
+    # The standard error of the spread of n uniform numbers is 0.45 / sqrt(n).
+    return bool(inside and drawn and abs(spread - 1) < 2.5 / layer.weight.numel() ** 0.5)
+
+
 def _set(layer: _Layer, name: Initialization) -> None:
     if name == "torch":
         layer.reset_parameters()

@@ -41,10 +41,11 @@ def normal_like(like: Tensor) -> Tensor:
     """Return standard normal numbers of the shape, type and device of `like`, whose dimension 0 are examples.
 
     Within `randomness.at` they are a function of (seed, step, draw, position in the batch) alone, so micro-batches of
-    any size see the same noise; elsewhere they come from torch's own generator.
+    any size see the same noise; elsewhere, and where dimension 0 cannot be the examples (time steps come first, say),
+    they come from torch's own generator.
     """
     place = randomness.current()
-    if place is None:
+    if place is None or not randomness.fits(place, like.shape):
         return torch.randn_like(like)
     # 24 of the 32 bits, as odd multiples of 2^-24 between -1 and 1: exact in fp32, never an end point.
     uniform = (randomness.bits(place, like.shape, like.device) >> 8).to(torch.float32).add_(0.5).mul_(2.0**-23)

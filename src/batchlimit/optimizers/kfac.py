@@ -127,7 +127,8 @@ class Kfac(torch.optim.Optimizer):
         self._statistics = [FactorStatistics(layer, self.examples) for layer in layers if self._fits(layer)]  # type: ignore[arg-type]
         if not self._statistics:
             raise InputError(
-                "kfac found no layer to factor. Valid: a model with nn.Linear or ungrouped nn.Conv2d layers."
+                "kfac found no layer to factor. Valid: a model with nn.Linear or ungrouped nn.Conv2d layers of at most "
+                f"{self.max_factor_dim} inputs and outputs (max_factor_dim)."
             )
 
     def detach(self) -> None:

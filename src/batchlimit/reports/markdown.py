@@ -69,6 +69,8 @@ def page_text(result: StudyResult, drawn: Sequence[Figure], below: str) -> str:
     state = study_account.state_words(result)
     if state != "finished":
         lines += [f"**Not the whole study:** {escaped(state)}.", ""]
+    for words in study_account.refusals(result):
+        lines += [escaped(words), ""]
     if study.note:
         lines += [escaped(study.note), ""]
     lines += _claims(result)

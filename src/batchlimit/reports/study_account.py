@@ -5,6 +5,7 @@ from __future__ import annotations
 from batchlimit.reports.quantities import counted, large_count, span
 from batchlimit.reports.verdict import is_unfinished
 from batchlimit.studies.results import StudyResult
+from batchlimit.studies.solvers import LATER
 
 
 def is_finished(result: StudyResult) -> bool:
@@ -27,6 +28,14 @@ def state_words(result: StudyResult) -> str:
     if not _is_searched(result):
         parts.append("the search for the limit is not finished")
     return "; ".join(parts) or "finished"
+
+
+def refusals(result: StudyResult) -> list[str]:
+    """Return which solvers a comparison of all of them lacks, for they cannot train this model, and why."""
+    compared = {arm.labels.get("solver") for arm in (*(found.arm for found in result.arms), *result.left_out)}
+    if compared.isdisjoint(LATER):
+        return []
+    return [f"Not here, for it cannot train this model: {reason}" for reason in result.facts.refused.values()]
 
 
 def trial_count(result: StudyResult) -> int:

@@ -95,6 +95,7 @@ def _render(result: StudyResult, shown: list[ShownFigure], undrawn: list[str], s
         effort=study_account.effort_line(result),
         cost=study_account.cost_line(result),
         state=study_account.state_words(result),
+        refusals=study_account.refusals(result),
         hardware=study_account.hardware(result),
         claims=claims,
         counts={name: study_tables.agreed(name, n) for name, n in study_tables.agreement_counts(claims).items()},

@@ -222,6 +222,7 @@ def rests_on(finding: LimitFinding) -> list[str]:
         f"({'; '.join(finding.recipes) or 'none'}), each tuned with {trials} "
         "at each batch size; another recipe or a larger budget may reach further.",
     ]
+    lines += [f"Not tried, for it cannot train this model: {reason}" for reason in finding.refused.values()]
     if finding.search == "adaptive":
         lines.append(
             "The search was adaptive: it skipped batch sizes on the assumption that success is monotone (what holds at "
@@ -249,6 +250,7 @@ def as_json(finding: LimitFinding, report_path: str | Path | None) -> dict[str, 
         "search": finding.search,
         "techniques": finding.techniques,
         "recipes": list(finding.recipes),
+        "refused": finding.refused,
         "tuning": {"tuner": finding.tuner, "budget": finding.budget},
         "seeds": list(finding.seeds),
         "baseline": finding.baseline.model_dump(mode="json") if finding.baseline is not None else {},

@@ -3,12 +3,12 @@
 Trained, in three parts:
 
 - 'solvers': every solver there is, the paper's and the later ones, at a large, a huge and the full batch, LR and warmup
-  tuned with the same budget. At the full batch the most promising ones (`FINALISTS`) are measured with 10 seeds.
+  tuned with the same budget. The most promising ones at each (`FINALISTS`) are measured with 10 seeds.
 - 'fewer updates': Muon with the full batch in a half and a third of the epochs, on the paper's scale in two thirds as
   well, tuned anew for each.
 - 'ablation', with the full batch: Muon without one of its parts at a time, the LR of each variant tuned with the same
   budget: dense layers, convolutions, or all of it by AdamW; the momentum normalized instead of orthogonalized; no
-  momentum; other schedules; weights that start as torch sets them; no dropout, where the model has any.
+  momentum; other schedules; and, where the model has its own, initial weights as torch sets them, and no dropout.
 
 Muon is the one of the prototype that this study began with: momentum 0.9 with Nesterov, polynomial decay of power 0.5,
 AdamW at a tenth of the LR for biases. Recipes found by hand are there too: of LeNet-5 (LR 0.2, momentum 0.7, linear
@@ -37,7 +37,8 @@ from batchlimit.studies.views import FigureSpec, PaperValue, TableSpec
 
 SOLVERS, FEWER, ABLATION, PROTOTYPE = "solvers", "fewer updates", "ablation", "nothing tuned"
 OLD, NEW = "of the paper", "later"
-FINALISTS = ("lamb", "muon", "soap", "kfac")
+# The most promising at each batch size, by tuning on digits and on MNIST with LeNet-5.
+FINALISTS = {"full": ("lamb", "muon", "soap", "kfac"), "huge": ("muon", "kfac"), "large": ("lamb", "muon", "soap")}
 # Found by hand on two models of MNIST: LR, momentum, power of the decay, warmup epochs of 30, weight decay.
 PROTOTYPES = {
     "of LeNet-5": (0.2, 0.7, 1.0, 1, 0.0),
@@ -45,7 +46,7 @@ PROTOTYPES = {
     "of the paper's LeNet": (0.1, 0.9, 0.5, 2, 0.0),
 }
 SHORTER = (1 / 2, 1 / 3, 2 / 3)
-WHOLE, NO_DROPOUT = "muon, whole", "no dropout"
+WHOLE, TORCHS, NO_DROPOUT = "muon, whole", "torch's initialization", "no dropout"
 TARGET: Labels = {"part": "baseline"}
 AT_FULL: Labels = {"part": SOLVERS, "batch": "full"}
 WHY_MNIST = "an aim for MNIST with the paper's LeNet in 30 epochs"
@@ -90,7 +91,10 @@ def variants(facts: Facts) -> dict[str, Recipe]:
     # An orthogonalized matrix of rank r is sqrt(r) times as long as a normalized one; biases keep their LR.
     normalized: dict[str, Scalar] = {"momentum": 0.9, "ns_steps": 0, "companion_lr_factor": 0.1 / 8}
     constant: dict[str, Any] = {"schedule": "constant", "schedule_options": {}}
-    undropped = {NO_DROPOUT: muon(facts, "full", dropout=0.0)} if facts.dropout else {}
+    of_the_model = {
+        TORCHS: muon(facts, "full", initialization="torch") if facts.own_weights else None,
+        NO_DROPOUT: muon(facts, "full", dropout=0.0) if facts.dropout else None,
+    }
     return {
         WHOLE: whole,
         "convolutions by AdamW": without(layers="matrices"),
@@ -100,14 +104,13 @@ def variants(facts: Facts) -> dict[str, Recipe]:
         "no momentum": without(momentum=0.0, nesterov=False),
         "linear decay": muon(facts, "full", schedule_options={"power": 1.0}),
         "constant LR": muon(facts, "full", **constant),
-        "torch's initialization": muon(facts, "full", initialization="torch"),
-        **undropped,
+        **{name: recipe for name, recipe in of_the_model.items() if recipe is not None},
     }
 
 
 def _solver(facts: Facts, effort: Effort, solver: str, batch: str) -> Arm:
     labels: Labels = {"part": SOLVERS, "solver": solver, "origin": OLD if solver in PAPER else NEW}
-    more = effort.most(1, 10, 10) if batch == "full" and solver in FINALISTS else 1
+    more = effort.most(1, 10, 10) if solver in FINALISTS[batch] else 1
     labels["epochs"] = length(facts, effort)
     if solver == "muon":
         recipe = muon(facts, batch)
@@ -190,7 +193,6 @@ _TAKEN = {
     "no momentum": "momentum",
     "linear decay": "the decay of power 0.5, with a linear one,",
     "constant LR": "any decay of the learning rate",
-    "torch's initialization": "the model's initial weights, with torch's,",
 }
 
 
@@ -341,12 +343,21 @@ STUDY = Study(
             for name, what in _TAKEN.items()
         ),
         Claim(
+            "Without the model's initial weights, with torch's, Muon does worse.",
+            "ablation",
+            only_if(
+                lambda result: result.facts.own_weights,
+                better(variant(WHOLE), variant(TORCHS)),
+                "the model's initial weights are torch's, or not a recipe's to set",
+            ),
+        ),
+        Claim(
             "Without dropout Muon does worse.",
             "ablation",
             only_if(
                 lambda result: result.facts.dropout,
                 better(variant(WHOLE), variant(NO_DROPOUT)),
-                "the model has no dropout",
+                "the model has no dropout layer",
             ),
         ),
     ),

@@ -22,8 +22,10 @@ class Facts(Frozen):
     """A workload as a study sees it: its baseline, its metric and the number of its training examples.
 
     `constant_score` is what always answering the most frequent label would score, where the metric is an accuracy.
-    `dropout` says whether its model drops anything in training. `solvers` are the names registered where the study was
-    planned: one that a user added takes part in studies that compare all solvers.
+    `dropout` says whether its model drops anything in training, `own_weights` whether its initial weights are others
+    than torch's and a recipe can set them. `solvers` are the names registered where the study was planned, but for
+    those that cannot train the model, which `refused` has with the reason: one that a user added takes part in studies
+    that compare all solvers.
     """
 
     workload: str
@@ -37,7 +39,9 @@ class Facts(Frozen):
     epochs: float
     parameters: int = 0
     dropout: bool = False
+    own_weights: bool = False
     solvers: tuple[str, ...] = ()
+    refused: dict[str, str] = Field(default_factory=dict)
 
     def size(self, share: float) -> int:
         """Return the batch size nearest to `share` of the training examples that is the baseline's doubled a few times.

@@ -157,6 +157,8 @@ class WrittenStudy(Frozen):
         )
 
     def _recipe(self, facts: Facts, solver: str, size: int, variant: str, changes: Mapping[str, Any]) -> Recipe:
+        if solver in facts.refused:
+            raise InputError(f"Study '{self.name}': {facts.refused[solver]}")
         if facts.solvers and solver not in facts.solvers:
             raise InputError(f"Study '{self.name}': {unknown_name('solver', solver, facts.solvers)}")
         before = derived(facts, solver, size)

@@ -49,7 +49,8 @@ def after_the_paper(facts: Facts) -> tuple[str, ...]:
     """Return the later solvers and, at the end, those that a user registered; AdamW where there is weight decay."""
     known = (*PAPER, *LATER, facts.baseline.solver)
     own = tuple(solver for solver in facts.solvers if solver not in known)
-    return (*(solver for solver in LATER if solver != "adamw" or facts.baseline.weight_decay > 0), *own)
+    later = (solver for solver in LATER if solver != "adamw" or facts.baseline.weight_decay > 0)
+    return (*(solver for solver in later if solver not in facts.refused), *own)
 
 
 def _arm(facts: Facts, effort: Effort, solver: str, setup: str, **changes: Any) -> Arm:

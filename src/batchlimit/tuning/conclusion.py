@@ -49,6 +49,7 @@ def conclude(notebook: Notebook) -> LimitFinding:
         seeds=(settings.seeds, settings.max_seeds),
         confidence=settings.confidence,
         no_validation=question.no_validation,
+        refused=question.refused,
         baseline=_baseline(notebook),
         small_up_to=small,
         large_up_to=large,

@@ -73,6 +73,7 @@ class Question(Frozen):
     """How large can the batch be, for this workload, by these definitions, with these techniques and this budget?
 
     `no_validation` says that the workload has no validation split, so that the test split selects under any protocol.
+    `refused` are recipes of the technique set that cannot train the workload's model, with the reason.
     """
 
     workload: str
@@ -88,10 +89,11 @@ class Question(Frozen):
     techniques: str
     settings: FindSettings
     no_validation: bool = False
+    refused: dict[str, str] = Field(default_factory=dict)
 
     def differs_in_techniques_alone(self, other: Question) -> bool:
         """Say whether the two differ in their technique set and recipes, and in nothing else."""
-        rest = {"techniques", "candidates", "settings"}
+        rest = {"techniques", "candidates", "refused", "settings"}
         own = {"techniques", "recipes"}
         return (
             self.techniques != other.techniques
