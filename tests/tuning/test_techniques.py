@@ -10,6 +10,7 @@ from batchlimit.config import LayerWise, Recipe
 from batchlimit.errors import InputError
 from batchlimit.optimizers.build import build_optimizer
 from batchlimit.schedules.build import build_schedule
+from batchlimit.studies.solvers import LATER
 from batchlimit.tuning.techniques import techniques
 
 BASELINE = Recipe(
@@ -70,13 +71,19 @@ def test_a_smoothed_baseline_is_not_tuned_twice() -> None:
 def test_noise_and_averaging_of_the_baseline_go_with_every_recipe() -> None:
     noisy = BASELINE.updated({"averaging.decay": 0.9, "noise.where": "gradients", "noise.std": 0.1})
     for candidate in techniques.get("modern")(noisy):
-        assert (candidate.recipe.averaging, candidate.recipe.noise) == (noisy.averaging, noisy.noise)
+        own = candidate.recipe.solver == "schedule-free"  # averages by itself, in the place of a decay
+        assert candidate.recipe.averaging == (None if own else noisy.averaging)
+        assert candidate.recipe.noise == noisy.noise
 
 
 def test_modern_holds_everything_of_the_paper() -> None:
     paper = {candidate.name for candidate in techniques.get("paper")(BASELINE)}
     modern = {candidate.name for candidate in techniques.get("modern")(BASELINE)}
     assert {"lars", "lamb"} < paper < modern
+
+
+def test_modern_holds_every_later_solver() -> None:
+    assert set(LATER) <= {candidate.recipe.solver for candidate in techniques.get("modern")(BASELINE)}
 
 
 def test_an_unknown_set_is_bad_input() -> None:
