@@ -318,8 +318,8 @@ def test_tuning_at_one_batch_size(tmp_path: Path) -> None:
     [
         ({"batch_size": 161}, r"batch_size 161 is larger than the 160 training examples\. Valid: 1 to 160"),
         ({"tuner": "tpee"}, r"Unknown tuner 'tpee'\. Did you mean 'tpe'"),
-        ({"space": {"lrr": [0.1]}}, r"Search space: Unknown key 'lrr'\. Did you mean 'lr'"),
-        ({"space": {"lr": [-1.0]}}, r"Search space: lr = -1\.0: must be greater than 0"),
+        ({"space": {"lrr": [0.1]}}, r"Search space, field 'lrr': Unknown key 'lrr'\. Did you mean 'lr'"),
+        ({"space": {"lr": [-1.0]}}, r"Search space, field 'lr': lr = -1\.0: must be greater than 0"),
         ({"recipe": {"solver": "lamp"}}, r"Unknown solver 'lamp'\. Did you mean 'lamb'"),
     ],
 )

@@ -112,12 +112,13 @@ def test_descriptions_that_make_no_sense(description: object, message: str) -> N
     [
         ("learning_rate", [0.1], "Unknown key 'learning_rate'.*solver_options"),
         ("lr", [0.1, -1.0], r"lr = -1\.0: must be greater than 0\.$"),
+        ("lr.lo", [1], r"lr: must be a number\.$"),
         ("warmup", ["soon"], "warmup: Cannot read the duration 'soon'"),
         ("layerwise.colour", [1], r"Unknown key 'layerwise\.colour'.*Valid in \[layerwise\]: coefficient"),
     ],
 )
 def test_fields_and_values_that_a_recipe_does_not_take(field: str, values: list[object], message: str) -> None:
-    with pytest.raises(InputError, match=f"^Search space: {message}") as error:
+    with pytest.raises(InputError, match=f"^Search space, field '{field}': {message}") as error:
         SearchSpace.parse({field: values}).check(Recipe())
     assert "\n" not in str(error.value)
 

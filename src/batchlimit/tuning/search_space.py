@@ -144,7 +144,8 @@ class SearchSpace(Frozen):
                     recipe.updated({dimension.name: value})
                 except ValidationError as error:
                     changed = recipe.merged({dimension.name: value})
-                    raise InputError(f"Search space: {explain(error, Recipe, changed)}") from error
+                    what = explain(error, Recipe, changed)
+                    raise InputError(f"Search space, field '{dimension.name}': {what}") from error
 
     def grid_size(self) -> int:
         """Return the number of points of the whole grid."""
