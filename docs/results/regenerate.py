@@ -118,6 +118,8 @@ def in_words(recipe: Recipe) -> str:
     options = [f"LR {recipe.lr:g}", f"momentum {recipe.solver_options.get('momentum', '-')}"]
     options += [f"weight decay {recipe.weight_decay:g}"] * bool(recipe.weight_decay)
     options += [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
+    options += [f"dropout {recipe.dropout:g}"] if recipe.dropout is not None else []
+    options += [f"initial weights as {recipe.initialization}"] if recipe.initialization is not None else []
     return f"{recipe.solver}, {', '.join(options)}, {recipe.precision}"
 
 
