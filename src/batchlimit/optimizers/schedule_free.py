@@ -32,7 +32,9 @@ def schedule_free(
     Give it a warmup and the constant schedule.
 
     Its weights differ between training and evaluation: who trains calls `optimizer.eval()` before and
-    `optimizer.train()` after every evaluation and every saving of the model.
+    `optimizer.train()` after every evaluation and every saving of the model. Running statistics of batch norm are
+    gathered at y and wrong for x: estimate them at x before an evaluation, by passes over training examples in train
+    mode, as batchlimit's engine does (`engine.evaluated_weights`).
 
     Raises:
         InputError: no parameters, or an option out of its range.
