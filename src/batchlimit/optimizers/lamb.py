@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_dense, check_numbers
+from batchlimit.optimizers.checks import (
+    check_below_one,
+    check_bounds,
+    check_choice,
+    check_dense,
+    check_numbers,
+    check_positive,
+)
 from batchlimit.optimizers.kernels import (
     UNCORRECTED,
     Scratch,
@@ -96,8 +103,9 @@ class LAMB(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, its options checked as those of all."""
         options = {**self.defaults, **param_group}
-        numbers = ("lr", "eps", "weight_decay", "clip_norm")
+        numbers = ("lr", "eps", "weight_decay")
         check_numbers("lamb", **{name: options[name] for name in numbers})
+        check_positive("lamb", clip_norm=options["clip_norm"])
         check_below_one("lamb", beta1=options["betas"][0], beta2=options["betas"][1])
         check_choice("clip", options["clip"], CLIPS)
         check_bounds("lamb", options["lower"], options["upper"])
