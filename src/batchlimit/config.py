@@ -141,7 +141,8 @@ class Recipe(Frozen):
     `reference_batch_size` (Johnson et al., 2020), in place of an LR rule; `noise` disturbs training; `averaging` is of
     the weights that are evaluated; `precision` is the arithmetic of the forward and backward pass (weights stay fp32).
     `dropout` is the probability of all dropout layers and `initialization` that of all convolutions and dense layers;
-    without them both are as the workload's model has them.
+    without them both are as the workload's model has them. `batch_norm_statistics` are, at an evaluation, the 'running'
+    ones of training, or 'estimated' at the weights evaluated from training examples.
     """
 
     solver: str = "momentum"
@@ -162,6 +163,7 @@ class Recipe(Frozen):
     averaging: Averaging | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
     initialization: Initialization | None = None
+    batch_norm_statistics: Literal["running", "estimated"] = "running"
     precision: Literal["fp32", "bf16"] = "fp32"
 
     @model_validator(mode="after")
@@ -211,6 +213,7 @@ _KEPT = {
     "ghost_batch_size",
     "dropout",
     "initialization",
+    "batch_norm_statistics",
     "precision",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,12 @@ def test_a_scaled_start_gives_a_scaled_trajectory(scale: float) -> None:
         ({"clip": "sometimes"}, "clip"),
         ({"eps": -1.0}, "eps"),
         ({"upper": 0.1, "lower": 0.2}, "upper"),
+        ({"betas": (0.9, 1.0)}, "beta2 = 1.0 for the solver 'lamb'. Valid: from 0 to below 1."),
+        ({"clip_norm": 0}, "clip_norm = 0 for the solver 'lamb'. Valid: above 0, or none."),
+        ({"clip_norm": -1.0}, "clip_norm"),
+        ({"clip_norm": math.inf}, "clip_norm"),
+        ({"upper": 0.0}, "upper = 0.0 "),
+        ({"lower": -0.1}, "lower"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:
@@ -165,6 +172,10 @@ def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:
         LAMB([torch.nn.Parameter(torch.ones(2))], **options)
     with pytest.raises(InputError, match=named):
         LAMB([{"params": [torch.nn.Parameter(torch.ones(2))], **options}])
+    optimizer = LAMB([torch.nn.Parameter(torch.ones(2))])
+    with pytest.raises(InputError, match=named):
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(2))], **options})
+    assert len(optimizer.param_groups) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,12 @@ def test_a_scaled_start_gives_a_scaled_trajectory_on_a_scale_invariant_loss(
         ({"momentum": -1.0}, "momentum"),
         ({"lr": -0.1}, "lr"),
         ({"upper": 0.1, "lower": 0.2}, "upper"),
+        ({"momentum": 5}, "momentum = 5 for the solver 'lars'. Valid: from 0 to below 1."),
+        ({"momentum": 1.0}, "momentum = 1.0 "),
+        ({"momentum": math.nan}, "momentum = nan"),
+        ({"upper": 0}, "upper = 0 for the solver 'lars'. Valid: above 0, or none."),
+        ({"upper": -1.0}, "upper"),
+        ({"lower": -0.1}, "lower"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:
@@ -179,6 +186,10 @@ def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:
         LARS([torch.nn.Parameter(torch.ones(2))], **options)
     with pytest.raises(InputError, match=named):
         LARS([{"params": [torch.nn.Parameter(torch.ones(2))], **options}])
+    optimizer = LARS([torch.nn.Parameter(torch.ones(2))])
+    with pytest.raises(InputError, match=named):
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(2))], **options})
+    assert len(optimizer.param_groups) == 1
 
 
 @pytest.mark.parametrize(

@@ -195,9 +195,10 @@ def test_a_scaled_start_gives_a_scaled_trajectory(scale: float) -> None:
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-9, atol=1e-12)
 
 
-def test_upper_below_lower_is_refused() -> None:
+@pytest.mark.parametrize(("lower", "upper"), [(2.0, 1.0), (0.0, 0.0), (0.0, -1.0)])
+def test_an_upper_bound_below_the_lower_or_at_nothing_is_refused(lower: float, upper: float) -> None:
     with pytest.raises(InputError, match="upper"):
-        LayerWise(torch.optim.SGD(parameters(), lr=0.1), lower=2.0, upper=1.0)
+        LayerWise(torch.optim.SGD(parameters(), lr=0.1), lower=lower, upper=upper)
 
 
 class SharpnessAware(torch.optim.Optimizer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from batchlimit.optimizers import kernels
+from batchlimit.optimizers import kernels, solvers
 from batchlimit.optimizers.lamb import LAMB
 from batchlimit.optimizers.lars import LARS
 from batchlimit.optimizers.layerwise import LayerWise
@@ -57,6 +58,114 @@ def test_bf16_weights_follow_the_fp32_ones(solver: type, kernel: dict[str, bool]
     for one, other in zip(rough, fine, strict=True):
         assert one.dtype == torch.bfloat16
         torch.testing.assert_close(one.float(), other, rtol=0.03, atol=0.03)
+
+
+LONG: dict[str, tuple[str, dict[str, Any]]] = {
+    "lamb fused": ("lamb", {"fused": True}),
+    "lamb fused, clipped": ("lamb", {"fused": True, "clip_norm": 100.0}),
+    "lamb foreach": ("lamb", {"foreach": True}),
+    "lamb loop": ("lamb", {"foreach": False, "fused": False}),
+    "schedule-free": ("schedule-free", {}),
+    "muon": ("muon", {}),
+    "lion": ("lion", {}),
+}
+
+
+def layer(dtype: torch.dtype, solver: str, lr: float = 0.0, **options: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
+    net = nn.Linear(5, 6)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    net.to(dtype)
+    return net, solvers.get(solver)(net.named_parameters(), lr=lr, weight_decay=0.1, **options)
+
+
+def steps(net: nn.Module, optimizer: torch.optim.Optimizer, sizes: list[float], seed: int = 1) -> None:
+    """A step for each of `sizes`, with random gradients as large as that."""
+    generator = torch.Generator().manual_seed(seed)
+    for size in sizes:
+        for parameter in net.parameters():
+            parameter.grad = (size * torch.randn(parameter.shape, generator=generator)).to(parameter.dtype)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("long", LONG)
+def test_moments_of_half_precision_weights_decay_as_those_of_fp32_ones(long: str, dtype: torch.dtype) -> None:
+    """1 - 0.999 is below bf16's resolution: after large gradients a moment in bf16 would stay as it is for good."""
+    solver, options = LONG[long]
+    ends = []
+    for kind in (dtype, torch.float32):
+        net, optimizer = layer(kind, solver, **options)
+        steps(net, optimizer, [1.0] * 50 + [0.05] * 450)
+        ends.append([optimizer.state[parameter] for parameter in net.parameters()])
+    for rough, fine in zip(*ends, strict=True):
+        for name in {"exp_avg", "exp_avg_sq"} & fine.keys():
+            assert rough[name].dtype == torch.float32
+            torch.testing.assert_close(rough[name], fine[name], rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("long", LONG)
+def test_a_checkpoint_of_bf16_weights_keeps_the_moments_as_they_were(long: str) -> None:
+    solver, options = LONG[long]
+    pairs = [layer(torch.bfloat16, solver, lr=0.01, **options) for _ in range(3)]
+    for net, optimizer in pairs[:2]:
+        steps(net, optimizer, [1.0] * 20)
+    (whole, _), (first, saved), (resumed, loaded) = pairs
+    resumed.load_state_dict(first.state_dict())
+    loaded.load_state_dict(saved.state_dict())
+    for one, other in zip(first.parameters(), resumed.parameters(), strict=True):
+        for name, value in saved.state[one].items():
+            again = loaded.state[other][name]
+            assert again.dtype == value.dtype
+            assert torch.equal(again, value)
+    for net, optimizer in (pairs[0], pairs[2]):
+        steps(net, optimizer, [1.0] * 20, seed=2)
+    assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_checkpoint_is_taken_as_hooks_leave_it_and_older_ones_become_fp32() -> None:
+    net, optimizer = layer(torch.bfloat16, "lamb", lr=0.01)
+    steps(net, optimizer, [1.0] * 5)
+    older = copy.deepcopy(optimizer.state_dict())
+    for moments in older["state"].values():
+        moments.update({name: moments[name].bfloat16() for name in ("exp_avg", "exp_avg_sq")})
+
+    def halve(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        changed = {number: {**own, "exp_avg": own["exp_avg"] / 2} for number, own in state["state"].items()}
+        return {**state, "state": changed}
+
+    other, loaded = layer(torch.bfloat16, "lamb", lr=0.01)
+    loaded.register_load_state_dict_pre_hook(halve)
+    loaded.load_state_dict(older)
+    for number, parameter in enumerate(other.parameters()):
+        found = loaded.state[parameter]["exp_avg"]
+        assert found.dtype == torch.float32
+        assert torch.equal(found, older["state"][number]["exp_avg"].float() / 2)
+    steps(other, loaded, [1.0])
+    assert len(loaded._optimizer_load_state_dict_pre_hooks) == 1
+
+
+def test_bf16_weights_of_several_blocks_move_alike_in_all_implementations() -> None:
+    ends = []
+    for kernel in ({"fused": True}, {"foreach": True}, {"foreach": False, "fused": False}):
+        generator = torch.Generator().manual_seed(0)
+        weight = nn.Parameter(torch.randn(600, 500, generator=generator).bfloat16())
+        assert weight.numel() > kernels.BLOCK
+        optimizer = LAMB([weight], 0.5, weight_decay=0.1, clip_norm=10.0, **kernel)
+        for _ in range(2):
+            weight.grad = torch.randn(weight.shape, generator=generator).bfloat16()
+            optimizer.step()
+        ends.append(weight.detach())
+    for other in ends[1:]:  # but for a few last bits of bf16
+        assert (ends[0].float() - other.float()).norm() < 1e-4 * other.float().norm()
+
+
+def test_one_graph_compiled_gives_the_same_bf16_weights() -> None:
+    compiled = trajectory(MAKERS["lamb"], 0.1, backend="aot_eager", dtype=torch.bfloat16)
+    plain = trajectory(MAKERS["lamb"], 0.1, dtype=torch.bfloat16)
+    torch.testing.assert_close(compiled, plain, rtol=0.01, atol=1e-3)
 
 
 @pytest.mark.parametrize("maker", ["lars", "lamb"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,6 +20,7 @@ from batchlimit.engine.allocator import keep_memory
 from batchlimit.engine.averaging import average_of
 from batchlimit.engine.environment import describe
 from batchlimit.engine.evaluate import evaluate
+from batchlimit.engine.evaluated_weights import estimate_statistics, evaluated_weights, with_mode
 from batchlimit.engine.examples import Examples, examples_of, subset_of
 from batchlimit.engine.execution import Execution
 from batchlimit.engine.layout import Layout, choose_layout
@@ -298,10 +299,9 @@ def limit_gradient(parameters: list[nn.Parameter], clip_norm: float | None) -> T
 
 def measure(training: Training, losses: list[Tensor]) -> HistoryPoint:
     """Append and return the history point of this moment."""
-    with_mode(training.optimizer, train_mode=False)
-    selection = scores(training, training.examples.selection)
-    watched = {name: scores(training, split) for name, split in training.watched.items()}
-    with_mode(training.optimizer, train_mode=True)
+    with answering(training):
+        selection = scores(training, training.examples.selection)
+        watched = {name: scores(training, split) for name, split in training.watched.items()}
     point = HistoryPoint(
         step=training.step,
         epoch=training.step * training.config.batch_size / len(training.examples.train),
@@ -321,20 +321,26 @@ def final_scores(training: Training) -> tuple[Scores | None, Scores | None]:
     selection = training.history[-1].selection
     if training.examples.test is training.examples.selection:
         return selection, selection
-    with_mode(training.optimizer, train_mode=False)
-    return selection, scores(training, training.examples.test)
+    with answering(training):
+        return selection, scores(training, training.examples.test)
+
+
+def answering(training: Training) -> AbstractContextManager[None]:
+    """Return a context in which the model has the weights and batch-norm statistics that it answers with."""
+    estimated = training.config.recipe.batch_norm_statistics == "estimated"
+    estimate = functools.partial(
+        estimate_statistics,
+        model=training.model,
+        split=training.examples.train,
+        layout=training.layout,
+        unit=microbatch.granularity(training.model, training.config.batch_size),
+        device=training.device,
+    )
+    return evaluated_weights(training.model, training.optimizer, training.average, estimate if estimated else None)
 
 
 def scores(training: Training, split: Split) -> Scores:
-    """Return the model's scores on `split` now, with the average of its weights where the recipe has one."""
-    with training.average.applied() if training.average is not None else nullcontext():
-        return evaluate(
-            training.model, training.workload, split, training.layout, chunk=training.chunk, device=training.device
-        )
-
-
-def with_mode(optimizer: torch.optim.Optimizer, *, train_mode: bool) -> None:
-    """Put an optimizer whose training and evaluation weights differ (schedule-free) into the mode asked for."""
-    switch = getattr(optimizer, "train" if train_mode else "eval", None)
-    if callable(switch):
-        switch()
+    """Return the scores on `split` of the model as it is."""
+    return evaluate(
+        training.model, training.workload, split, training.layout, chunk=training.chunk, device=training.device
+    )

@@ -29,6 +29,7 @@ def adam(
 
     Defaults: betas 0.9 and 0.999, eps 1e-8, no AMSGrad, not `capturable` (set it to record the step in a CUDA graph),
     weight decay (added to the gradient) on all parameters; `decay_exclude='1d'` spares biases and norms.
+    torch keeps the moments in the parameters' type: of bf16 ones the second never decays (1 - beta2 rounds away).
     """
     groups = decay_groups(named_parameters, weight_decay, decay_exclude)
     return torch.optim.Adam(

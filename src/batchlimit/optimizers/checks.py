@@ -27,6 +27,13 @@ def check_below_one(solver: str, **options: float) -> None:
             raise InputError(f"{name} = {value} for the solver '{solver}'. Valid: from 0 to below 1.")
 
 
+def check_positive(solver: str, **options: float | None) -> None:
+    """Raise an `InputError` that names the first of `options` that is not above 0 and finite (None is not checked)."""
+    for name, value in options.items():
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} = {value} for the solver '{solver}'. Valid: above 0, or none.")
+
+
 def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
     """Raise an `InputError` unless `value` is one of `choices`."""
     if value not in choices:
@@ -34,8 +41,9 @@ def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
 
 
 def check_bounds(solver: str, lower: float, upper: float | None) -> None:
-    """Raise an `InputError` unless 0 <= lower <= upper; no `upper` is no bound."""
-    check_numbers(solver, lower=lower, upper=upper)
+    """Raise an `InputError` unless 0 <= lower <= upper and 0 < upper; no `upper` is no bound."""
+    check_numbers(solver, lower=lower)
+    check_positive(solver, upper=upper)  # at 0 nothing would be trained
     if upper is not None and upper < lower:
         raise InputError(
             f"upper = {upper:g} is below lower = {lower:g} for the solver '{solver}'. Valid: at least lower."

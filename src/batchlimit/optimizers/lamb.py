@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_dense, check_numbers
+from batchlimit.optimizers.checks import (
+    check_below_one,
+    check_bounds,
+    check_choice,
+    check_dense,
+    check_numbers,
+    check_positive,
+)
 from batchlimit.optimizers.kernels import (
     UNCORRECTED,
     Scratch,
@@ -28,12 +35,13 @@ from batchlimit.optimizers.trust_ratio import (
     squared_norm,
     trust_ratios,
 )
+from batchlimit.optimizers.wide_state import WideStateOptimizer, in_types_of, zero_moment
 
 CLIPS = ("above", "always")
 _CLIPPING = ("clip_norm", "clip")
 
 
-class LAMB(torch.optim.Optimizer):
+class LAMB(WideStateOptimizer):
     """LAMB with torch's conventions.
 
     With m and v Adam's moments (of the clipped gradient), u = m / (sqrt(v) + eps) + weight_decay * w, and the trust
@@ -45,8 +53,8 @@ class LAMB(torch.optim.Optimizer):
     with `clip='above'` to a global norm of at most `clip_norm`, with 'always' to exactly that (pre-normalization);
     the gradients themselves stay as they are. `exclude` says which parameters keep a ratio of 1: '1d' or 'nothing'.
     All but `clip_norm` and `clip` (the first group's count) can be set per parameter group. `lr` may be a 0-d tensor.
-    State, of the parameter's type: `exp_avg`, `exp_avg_sq`; and `step`, an fp32 scalar, on the parameter's device if
-    `capturable` (needed for CUDA graphs), else on the CPU.
+    State, of the parameter's type but at least fp32: `exp_avg`, `exp_avg_sq`; and `step`, an fp32 scalar, on the
+    parameter's device if `capturable` (needed for CUDA graphs), else on the CPU.
 
     Raises:
         InputError: an option out of its range.
@@ -54,6 +62,8 @@ class LAMB(torch.optim.Optimizer):
     Source: You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020,
     algorithm 2.
     """
+
+    WIDE = ("exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -96,8 +106,9 @@ class LAMB(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, its options checked as those of all."""
         options = {**self.defaults, **param_group}
-        numbers = ("lr", "eps", "weight_decay", "clip_norm")
+        numbers = ("lr", "eps", "weight_decay")
         check_numbers("lamb", **{name: options[name] for name in numbers})
+        check_positive("lamb", clip_norm=options["clip_norm"])
         check_below_one("lamb", beta1=options["betas"][0], beta2=options["betas"][1])
         check_choice("clip", options["clip"], CLIPS)
         check_bounds("lamb", options["lower"], options["upper"])
@@ -165,8 +176,8 @@ class LAMB(torch.optim.Optimizer):
             if not state:
                 device = parameter.device if group["capturable"] else torch.device("cpu")
                 state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-                state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                state["exp_avg"] = zero_moment(parameter)
+                state["exp_avg_sq"] = zero_moment(parameter)
             params.append(parameter)
             grads.append(parameter.grad)
             means.append(state["exp_avg"])
@@ -204,7 +215,7 @@ class LAMB(torch.optim.Optimizer):
         gain = 1.0 if factor is None else float(factor)
         exempt: list[tuple[Tensor, ...]] = []
         for one in zip(params, grads, means, squares, steps, strict=True):
-            if kernel != "fused" or not same_layout(*one[:4]):
+            if kernel != "fused" or not _fusable(*one[:4]):
                 self._record.add([one[0]], _update_together(group, factor, *([tensor] for tensor in one)))
             elif is_excluded(one[0], group["exclude"]):
                 exempt.append(one)
@@ -229,16 +240,27 @@ class LAMB(torch.optim.Optimizer):
         operation leaves in the cache the next finds there.
         """
         weight_sum = update_sum = 0.0
-        update = self._scratch.like(parameter)
+        update = self._scratch.like(mean)
         for w, g, m, v, u in blocks(parameter, gradient, mean, square, update):
             weight_sum += squared_norm(w)
-            clipped = g if gain == 1.0 else torch.mul(g, gain, out=self._clipped.like(g))
-            torch.mul(w, -group["weight_decay"], out=u)
+            clipped = g if gain == 1.0 and g.dtype == m.dtype else _scaled(g, gain, self._clipped.like(m))
+            _scaled(w, -group["weight_decay"], u)
             _adam(group, [u], [clipped], [m], [v], [step])
             update_sum += squared_norm(u)
         ratio = ratio_of_sums(weight_sum, update_sum, lower=group["lower"], upper=group["upper"])
         parameter.add_(update, alpha=representable(float(group["lr"]) * ratio))
         return ratio
+
+
+def _fusable(parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> bool:
+    """Return whether a kernel that walks memory may pair these; the moments alone may be of a wider type."""
+    alike = same_layout(parameter, gradient) and same_layout(mean, square)
+    return alike and parameter.stride() == mean.stride()
+
+
+def _scaled(tensor: Tensor, factor: float, out: Tensor) -> Tensor:
+    """Return factor * tensor in `out`, rounded to the type of `out` alone."""
+    return torch.mul(tensor, factor, out=out) if tensor.dtype == out.dtype else out.copy_(tensor).mul_(factor)
 
 
 def _update_exempt(
@@ -251,7 +273,8 @@ def _update_exempt(
     steps: list[Tensor],
 ) -> None:
     """Update tensors without a trust ratio on a CPU: biases and norms, so many and so small that calls are the cost."""
-    updates = list(torch._foreach_mul(params, -group["weight_decay"]))
+    updates = list(torch._foreach_mul(in_types_of(params, means), -group["weight_decay"]))
+    grads = in_types_of(grads, means)
     if gain != 1.0:
         grads = list(torch._foreach_mul(grads, gain))
     _adam(group, updates, grads, means, squares, steps)
@@ -283,6 +306,7 @@ def _update_together(
 ) -> Tensor:
     """Update tensors with one `foreach` operation a line, nothing leaving the device; return the trust ratios."""
     beta1, beta2 = group["betas"]
+    grads = in_types_of(grads, means)
     if factor is not None:
         grads = list(torch._foreach_mul(grads, factor))
     torch._foreach_lerp_(means, grads, 1 - beta1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_bounds, check_choice, check_dense, check_numbers
+from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_dense, check_numbers
 from batchlimit.optimizers.kernels import blocks, choose_kernel, fused_sgd, same_layout
 from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
 from batchlimit.optimizers.presets import LARS_PRESETS, resolve_preset
@@ -76,8 +76,9 @@ class LARS(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, its options checked as those of all."""
         options = {**self.defaults, **param_group}
-        numbers = ("lr", "momentum", "weight_decay", "coefficient")
+        numbers = ("lr", "weight_decay", "coefficient")
         check_numbers("lars", **{name: options[name] for name in numbers})
+        check_below_one("lars", momentum=options["momentum"])
         check_choice("decay", options["decay"], DECAYS)
         check_bounds("lars", options["lower"], options["upper"])
         check_exclusion(options["exclude"], "exclude")

@@ -12,6 +12,7 @@ from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.param_groups import decay_groups
+from batchlimit.optimizers.wide_state import WideStateOptimizer, zero_moment
 
 
 @solvers.register("lion")
@@ -38,16 +39,19 @@ def lion(
     return Lion(decay_groups(named_parameters, weight_decay, decay_exclude), lr=lr, betas=(beta1, beta2))
 
 
-class Lion(torch.optim.Optimizer):
+class Lion(WideStateOptimizer):
     """U = sign(beta1 M + (1 - beta1) G); W <- W - lr (U + wd W); M <- beta2 M + (1 - beta2) G.
 
-    One buffer of the size of the parameters. `lr` may be a tensor, and the step has no `.item()`.
+    One buffer of the size of the parameters, in their type but at least fp32. `lr` may be a tensor, and the step has no
+    `.item()`.
 
     Raises:
         InputError: an option out of its range.
 
     Source: Chen et al., 2023 (arXiv 2302.06675), Algorithm 2.
     """
+
+    WIDE = ("exp_avg",)
 
     def __init__(
         self,
@@ -77,13 +81,14 @@ class Lion(torch.optim.Optimizer):
                     continue
                 state = self.state[parameter]
                 if not state:
-                    state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                    state["exp_avg"] = zero_moment(parameter)
                 average = state["exp_avg"]
-                direction = torch.lerp(parameter.grad, average, beta1).sign_()
+                gradient = parameter.grad.to(average.dtype)
+                direction = torch.lerp(gradient, average, beta1).sign_()
                 parameter.mul_(1.0 - lr * group["weight_decay"])
                 if isinstance(lr, Tensor):
                     parameter.sub_(direction * lr)
                 else:
                     parameter.add_(direction, alpha=-lr)
-                average.lerp_(parameter.grad, 1.0 - beta2)
+                average.lerp_(gradient, 1.0 - beta2)
         return loss

@@ -16,6 +16,7 @@ from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.newton_schulz import orthogonalize
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
+from batchlimit.optimizers.wide_state import WideStateOptimizer, in_types_of, zero_moment
 
 Layers = Literal["all", "hidden", "matrices", "convolutions"]
 Scale = Literal["spectral", "rms", "none"]
@@ -108,7 +109,7 @@ def update_scale(shape: torch.Size, scale: Scale) -> float:
     return 0.2 * math.sqrt(max(rows, columns)) if scale == "rms" else 1.0
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(WideStateOptimizer):
     """Muon and its companion AdamW in one optimizer, so that a schedule that sets every group's `lr` scales both.
 
     Groups with `orthogonal` True: M <- momentum M + G; U = G + momentum M (Nesterov) or M; with e = lr * rate_factor,
@@ -117,13 +118,16 @@ class Muon(torch.optim.Optimizer):
 
     The Newton-Schulz steps run in fp32 (fp64 for fp64 parameters), or bf16 with `ns_precision='bf16'`. torch 2.13's own
     `torch.optim.Muon` is not used: it takes 2-D parameters only, runs in bf16 only and has no companion; the tests
-    compare with it. `lr` may be a tensor and, with `capturable`, the step can be recorded in a CUDA graph.
+    compare with it. `lr` may be a tensor and, with `capturable`, the step can be recorded in a CUDA graph. The
+    companion's moments are fp32 at least, the momentum buffer of the parameter's type.
 
     Raises:
         InputError: an option out of its range.
 
     Source: Jordan et al., 2024 (kellerjordan.github.io/posts/muon); AdamW: Loshchilov and Hutter, 2019.
     """
+
+    WIDE = ("exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -224,12 +228,13 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 place = None if on_cpu or not group["capturable"] else parameter.device
                 state["step"] = torch.zeros((), dtype=torch.float32, device=place)
-                state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                state["exp_avg"] = zero_moment(parameter)
+                state["exp_avg_sq"] = zero_moment(parameter)
+        means = [self.state[parameter]["exp_avg"] for parameter in parameters]
         adamw(
             parameters,
-            [parameter.grad for parameter in parameters if parameter.grad is not None],
-            [self.state[parameter]["exp_avg"] for parameter in parameters],
+            in_types_of([parameter.grad for parameter in parameters if parameter.grad is not None], means),
+            means,
             [self.state[parameter]["exp_avg_sq"] for parameter in parameters],
             [],
             [self.state[parameter]["step"] for parameter in parameters],

@@ -12,6 +12,7 @@ from batchlimit.errors import InputError, unknown_name
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.param_groups import decay_groups
+from batchlimit.optimizers.wide_state import WideStateOptimizer, wide, zero_moment
 
 
 @solvers.register("schedule-free")
@@ -32,7 +33,8 @@ def schedule_free(
     Give it a warmup and the constant schedule.
 
     Its weights differ between training and evaluation: who trains calls `optimizer.eval()` before and
-    `optimizer.train()` after every evaluation and every saving of the model.
+    `optimizer.train()` after every evaluation and every saving of the model. Running statistics of batch norm are
+    gathered at y, not at x: a recipe's `batch_norm_statistics = 'estimated'` estimates them at x for an evaluation.
 
     Raises:
         InputError: no parameters, or an option out of its range.
@@ -50,7 +52,7 @@ def schedule_free(
     )
 
 
-class ScheduleFree(torch.optim.Optimizer):
+class ScheduleFree(WideStateOptimizer):
     """z <- z - lr D; x <- (1 - c) x + c z; gradients are taken at y = (1 - beta) z + beta x; x is the answer.
 
     D is the gradient plus wd y ('sgd'), or Adam's normalized gradient without momentum plus wd y ('adamw'). The weight
@@ -59,13 +61,16 @@ class ScheduleFree(torch.optim.Optimizer):
     A parameter holds y in train mode, in which the optimizer begins, and x after `eval()`; z is kept beside it, and x
     found from both. So the memory is one buffer ('sgd') or two ('adamw') of the size of the parameters. Our own code,
     because the authors' package would be a dependency for sixty lines. The averaging weights are Python numbers: not
-    `capturable`.
+    `capturable`. Beside bf16 or fp16 parameters the state is fp32, yet y is in the parameter and so rounded at every
+    update, and the small moves of a late average with it: prefer fp32 parameters.
 
     Raises:
         InputError: an option out of its range.
 
     Source: Defazio et al., 2024 (arXiv 2405.15682), equations 3-5 and Algorithm 1.
     """
+
+    WIDE = ("z", "exp_avg_sq")
 
     def __init__(
         self,
@@ -119,7 +124,10 @@ class ScheduleFree(torch.optim.Optimizer):
             share = 1.0 - group["beta"] if to_training else 1.0 - 1.0 / group["beta"]
             for parameter in group["params"]:
                 if parameter in self.state:
-                    parameter.lerp_(self.state[parameter]["z"], share)
+                    z = self.state[parameter]["z"]
+                    point = parameter.to(z.dtype).lerp_(z, share)
+                    if point is not parameter:
+                        parameter.copy_(point)
             group["training"] = to_training
 
     @torch.no_grad()
@@ -153,16 +161,20 @@ class ScheduleFree(torch.optim.Optimizer):
         assert gradient is not None
         state = self.state[parameter]
         if not state:
-            state["z"] = parameter.clone(memory_format=torch.preserve_format)
+            state["z"] = parameter.to(wide(parameter.dtype), copy=True)
             if group["base"] == "adamw":
-                state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        direction = gradient
+                state["exp_avg_sq"] = zero_moment(parameter)
+        z = state["z"]
+        direction = gradient = gradient.to(z.dtype)
+        point = parameter.to(z.dtype)  # the parameter itself, unless it is of half precision
         if group["base"] == "adamw":
             square = state["exp_avg_sq"].mul_(group["beta2"]).addcmul_(gradient, gradient, value=1.0 - group["beta2"])
             unbiased = square / (1.0 - group["beta2"] ** group["steps"])
             direction = gradient / unbiased.sqrt_().add_(group["eps"])
         if group["weight_decay"]:
-            direction = direction.add(parameter, alpha=group["weight_decay"])
-        parameter.lerp_(state["z"], share)
-        parameter.add_(direction, alpha=-lr * (1.0 - group["beta"] * (1.0 - share)))
-        state["z"].add_(direction, alpha=-lr)
+            direction = direction.add(point, alpha=group["weight_decay"])
+        point.lerp_(z, share)
+        point.add_(direction, alpha=-lr * (1.0 - group["beta"] * (1.0 - share)))
+        if point is not parameter:
+            parameter.copy_(point)
+        z.add_(direction, alpha=-lr)
