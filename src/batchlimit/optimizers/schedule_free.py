@@ -58,8 +58,8 @@ class ScheduleFree(torch.optim.Optimizer):
 
     A parameter holds y in train mode, in which the optimizer begins, and x after `eval()`; z is kept beside it, and x
     found from both. So the memory is one buffer ('sgd') or two ('adamw') of the size of the parameters. Our own code,
-    because the authors' package would be a dependency for sixty lines. The averaging weights are Python numbers: not
-    `capturable`.
+    because the authors' package would be a dependency for sixty lines, and writes into the gradients; the tests hold
+    the two together, in both modes. The averaging weights are Python numbers: not `capturable`.
 
     Raises:
         InputError: an option out of its range.
