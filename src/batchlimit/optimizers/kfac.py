@@ -1,4 +1,11 @@
-"""K-FAC: the natural gradient with Kronecker-factored curvature, which the paper suggests for huge batches."""
+"""K-FAC: the natural gradient with Kronecker-factored curvature, which the paper suggests for huge batches.
+
+Neither torch 2.13 nor `pytorch-optimizer` 4.1 has it. Considered: `asdfghjkl` (ASDL), an alpha release that does the
+forward and backward passes itself; `curvlinops`, linear operators that pass over the data anew, and no optimizer;
+gpauloski's `kfac-pytorch`, a second object to step before an optimizer, to be installed from its repository. Here the
+engine takes the passes, in micro-batches, and a solver is one `torch.optim.Optimizer`: hence our own, with its float64
+twin in the tests.
+"""
 
 from __future__ import annotations
 

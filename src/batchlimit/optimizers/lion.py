@@ -1,4 +1,8 @@
-"""Lion: the sign of an interpolated momentum."""
+"""Lion: the sign of an interpolated momentum.
+
+torch 2.13 has no Lion. `pytorch-optimizer`'s is right, and the tests hold ours to it; for the dozen lines that Lion is,
+a run-time dependency with a hundred other optimizers would be too much.
+"""
 
 from __future__ import annotations
 

@@ -60,9 +60,10 @@ class ScheduleFree(WideStateOptimizer):
 
     A parameter holds y in train mode, in which the optimizer begins, and x after `eval()`; z is kept beside it, and x
     found from both. So the memory is one buffer ('sgd') or two ('adamw') of the size of the parameters. Our own code,
-    because the authors' package would be a dependency for sixty lines. The averaging weights are Python numbers: not
-    `capturable`. Beside bf16 or fp16 parameters the state is fp32, yet y is in the parameter and so rounded at every
-    update, and the small moves of a late average with it: prefer fp32 parameters.
+    because the authors' package would be a dependency for sixty lines, and writes into the gradients; the tests hold
+    the two together, in both modes. The averaging weights are Python numbers: not `capturable`. Beside bf16 or fp16
+    parameters the state is fp32, yet y is in the parameter and so rounded at every update, and the small moves of a
+    late average with it: prefer fp32 parameters.
 
     Raises:
         InputError: an option out of its range.

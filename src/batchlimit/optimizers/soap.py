@@ -1,4 +1,9 @@
-"""SOAP: Adam in the eigenbasis of Shampoo's preconditioner."""
+"""SOAP: Adam in the eigenbasis of Shampoo's preconditioner.
+
+torch 2.13 has no SOAP. `pytorch-optimizer`'s (4.1) was considered and not taken: its first step moves nothing, and it
+gives a convolution a basis for each dimension, or dimensions merged by their size, which fails for any tensor that
+merges to a single one, as biases do. Put into its state, ours walks its path; the tests say up to what.
+"""
 
 from __future__ import annotations
 
