@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from batchlimit.errors import InputError
 from batchlimit.optimizers import kernels, solvers
 from batchlimit.optimizers.lamb import LAMB
 from batchlimit.optimizers.lars import LARS
@@ -180,6 +181,30 @@ def test_without_torch_s_private_kernels_the_result_is_the_same(maker: str, monk
     monkeypatch.undo()
     kernels.fused_kernels_work.cache_clear()
     torch.testing.assert_close(fast, slow, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("solver", [LARS, LAMB])
+def test_fused_is_refused_where_parameters_are_not_on_a_cpu(solver: type) -> None:
+    """The device 'meta' stands for an accelerator."""
+    here, away = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3, device="meta"))
+    words = (
+        rf"fused = True for the solver '{solver.__name__.lower()}'.*'meta'\. Valid: on a CPU alone; .*foreach = True"
+    )
+    for params in ([away], [here, away], iter([("weight", away)])):
+        with pytest.raises(InputError, match=words) as refused:
+            solver(params, 0.1, fused=True)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match=words):
+        solver([{"params": here}, {"params": away, "fused": True}], 0.1)
+    with pytest.raises(InputError, match=words):
+        solver([here], 0.1, fused=True).add_param_group({"params": [away]})
+    for options in ({}, {"foreach": True}, {"fused": False}):
+        solver([here, away], 0.1, **options)
+    moved = solver([away], 0.1)
+    moved.param_groups[0]["fused"] = True  # as a state from a CPU has it
+    away.grad = torch.ones_like(away)
+    with pytest.raises(InputError, match=words):
+        moved.step()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

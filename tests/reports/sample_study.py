@@ -252,6 +252,13 @@ FIGURES = (
         facet="batch size",
         only={"solver": "lars"},
     ),
+    FigureSpec(
+        name="histogram",
+        kind="ratio-histogram",
+        title="Which trust ratios occur?",
+        facet="solver",
+        only={"batch size": 512},
+    ),
     FigureSpec(name="schedules", kind="schedules", title="Which schedules were used?"),
     FigureSpec(
         name="timeline",

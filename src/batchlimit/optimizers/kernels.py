@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from batchlimit.errors import InputError
+
 Kernel = Literal["fused", "foreach", "loop"]
 
 # Numbers in a block, by measurement: small enough that what was just used is still in the second-level cache,
@@ -34,14 +36,31 @@ def fastest(groups: Iterable[dict[str, Any]], *, has_fused: bool = True) -> dict
     return {"foreach": False}
 
 
-def choose_kernel(parameters: Sequence[Tensor], *, foreach: bool | None, fused: bool | None) -> Kernel:
+def check_fused(solver: str, parameters: Iterable[Tensor], fused: bool | None) -> None:
+    """Raise an `InputError` where `fused=True` is asked of our own solvers for parameters that are not on a CPU.
+
+    They are fused there alone. The loop that could stand in for it waits for the device at each tensor.
+    """
+    away = [parameter.device.type for parameter in parameters if parameter.device.type != "cpu"] if fused else []
+    if away:
+        raise InputError(
+            f"fused = True for the solver '{solver}', with parameters on the device '{away[0]}'. "
+            "Valid: on a CPU alone; elsewhere foreach = True, which is what it does without either."
+        )
+
+
+def choose_kernel(solver: str, parameters: Sequence[Tensor], *, foreach: bool | None, fused: bool | None) -> Kernel:
     """Return how our own solvers update `parameters`, from torch's customary `foreach=` and `fused=` arguments.
 
     With neither given: 'fused' on a CPU, 'foreach' on an accelerator, and 'foreach' while `torch.compile` traces (it
     fuses by itself). 'fused' quietly becomes 'loop' where torch's private kernels are not what we know them to be.
+
+    Raises:
+        InputError: `fused` is True and a parameter is not on a CPU.
     """
     if foreach or torch.compiler.is_compiling():
         return "foreach"
+    check_fused(solver, parameters, fused)  # parameters can have moved since they were given to the solver
     on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
     if fused is None and foreach is None and not on_cpu:
         return "foreach"

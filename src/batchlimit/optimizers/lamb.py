@@ -26,6 +26,7 @@ from batchlimit.optimizers.kernels import (
     UNCORRECTED,
     Scratch,
     blocks,
+    check_fused,
     choose_kernel,
     fused_adam,
     same_layout,
@@ -62,7 +63,7 @@ class LAMB(WideStateOptimizer):
     parameter's device if `capturable` (needed for CUDA graphs), else on the CPU.
 
     Raises:
-        InputError: an option out of its range.
+        InputError: an option out of its range; `fused=True` for parameters that are not on a CPU.
 
     Source: You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020,
     algorithm 2.
@@ -119,6 +120,7 @@ class LAMB(WideStateOptimizer):
         check_bounds("lamb", options["lower"], options["upper"])
         check_exclusion(options["exclude"], "exclude")
         super().add_param_group(param_group)
+        check_fused("lamb", self.param_groups[-1]["params"], options["fused"])
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs: torch's optimizers would leave out the record and the scratch memory."""
@@ -210,7 +212,7 @@ class LAMB(WideStateOptimizer):
         squares: list[Tensor],
         steps: list[Tensor],
     ) -> None:
-        kernel = choose_kernel(params, foreach=group["foreach"], fused=group["fused"])
+        kernel = choose_kernel("lamb", params, foreach=group["foreach"], fused=group["fused"])
         torch._foreach_add_(steps, 1)
         if kernel == "foreach":
             ratios = _update_together(group, factor, params, grads, means, squares, steps)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_dense, check_numbers
-from batchlimit.optimizers.kernels import blocks, choose_kernel, fused_sgd, same_layout
+from batchlimit.optimizers.kernels import blocks, check_fused, choose_kernel, fused_sgd, same_layout
 from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
 from batchlimit.optimizers.presets import LARS_PRESETS, resolve_preset
 from batchlimit.optimizers.trust_ratio import TrustRatioRecord, ratio_of_sums, squared_norm, trust_ratios
@@ -39,7 +39,7 @@ class LARS(torch.optim.Optimizer):
     sync, so it can be recorded in a CUDA graph.
 
     Raises:
-        InputError: an option out of its range.
+        InputError: an option out of its range; `fused=True` for parameters that are not on a CPU.
 
     Source: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", 2017, algorithm 1.
     """
@@ -88,6 +88,7 @@ class LARS(torch.optim.Optimizer):
         check_bounds("lars", options["lower"], options["upper"])
         check_exclusion(options["exclude"], "exclude")
         super().add_param_group(param_group)
+        check_fused("lars", self.param_groups[-1]["params"], options["fused"])
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs: torch's optimizers would leave out the record."""
@@ -130,7 +131,7 @@ class LARS(torch.optim.Optimizer):
                 buffers.append(state["momentum_buffer"])
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], buffers: list[Tensor]) -> None:
-        kernel = choose_kernel(params, foreach=group["foreach"], fused=group["fused"])
+        kernel = choose_kernel("lars", params, foreach=group["foreach"], fused=group["fused"])
         if kernel == "foreach":
             ratios = trust_ratios(params, grads, group["exclude"], **_options(group))
             if not torch.compiler.is_compiling():

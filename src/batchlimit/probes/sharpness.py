@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from batchlimit.errors import InputError
 from batchlimit.probes import probes
@@ -32,9 +33,10 @@ class Sharpness(Probe):
     """The top eigenvalue of the Hessian of the mean training loss, on up to 512 training examples.
 
     The examples are drawn once from the trial's seed. The loss is the trial's (with its label smoothing and
-    precision), in eval mode: without dropout and noise, batch norm with its running statistics. Lanczos iterations of
-    Hessian-vector products find the eigenvalue to about 1e-3. Fewer examples than the data set has make it larger than
-    that of the whole loss: compare values of equally many.
+    precision), in eval mode: without dropout and noise, batch norm with its running statistics. Attention is computed
+    by torch's plain kernel, as the fast ones have no second derivatives. Lanczos iterations of Hessian-vector products
+    find the eigenvalue to about 1e-3. Fewer examples than the data set has make it larger than that of the whole loss:
+    compare values of equally many.
 
     The result: {"updates": [...], "top_eigenvalue": [...], "examples": n}. `updates` counts the updates made before
     the look, the first 0, four more log-spaced to the end; an eigenvalue is None where the weights were not finite or
@@ -100,6 +102,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+# Around all of it, not the loss alone: checkpointed activations are computed again while derivatives are taken.
+@sdpa_kernel(SDPBackend.MATH)
 def top_eigenvalue(loss: Any, parameters: list[nn.Parameter], *, seed: int = 0) -> float | None:
     """Return the largest (not the largest in size) eigenvalue of the Hessian of `loss()` by `parameters`.
 
@@ -145,6 +149,8 @@ def _second(gradients: list[Tensor], parameters: list[nn.Parameter], directions:
     except (RuntimeError, NotImplementedError) as error:
         if "not implemented" not in str(error):
             raise
+        said = str(error).splitlines()[0].rstrip(".")
         raise InputError(
-            f"The probe 'sharpness' needs second derivatives, which this model has not: {str(error).splitlines()[0]}"
+            f"The probe 'sharpness' needs second derivatives, which this model has not: {said}. "
+            "Valid: a model that can be differentiated twice, or a training without this probe."
         ) from None

@@ -197,6 +197,14 @@ STUDY = Study(
             facet="solver",
             only={"batch": "large", "of": "adam"},
         ),
+        FigureSpec(
+            name="histogram",
+            kind="ratio-histogram",
+            title="Which trust ratios occur at a large batch, and how many does a bound hold?",
+            caption="LARS's ratios have its coefficient of 0.001 in them.",
+            facet="solver",
+            only={"batch": "large"},
+        ),
     ),
     claims=(
         Claim("LARS's trust ratio differs from step to step.", "section 6.3", twofold(between_steps, "steps")),

@@ -23,6 +23,7 @@ FigureKind = Literal[
     "end-points",  # distances between the end points of different arms, a matrix
     "noise-scale",  # probe gradient-noise: SNR, or noise scale, against batch size or progress
     "ratios",  # probe trust-ratios: per layer against updates
+    "ratio-histogram",  # probe trust-ratios: how many of each size over layers, updates and seeds, one panel a facet
     "schedules",  # the learning rate against progress, small multiples
     "timeline",  # rows of context against a date
     "regime-map",  # the map of the search for the limit

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from batchlimit.config import Scalar
 from batchlimit.reports.figures.figure import Figure, Row
@@ -60,14 +62,24 @@ def _panels(result: StudyResult, spec: FigureSpec) -> dict[Scalar | None, tuple[
 
 def bounds(result: StudyResult, spec: FigureSpec, facet: Scalar | None) -> list[tuple[float, str]]:
     """Return the bounds that were in force in a panel, with their names."""
-    held: dict[tuple[float, str], None] = {}
-    for record in final_records(_panels(result, spec)[facet]):
-        one = record.measurements.get(PROBE)
-        if one is not None and one["applied"]:
-            for name in ("lower", "upper"):
-                if one.get(name):
-                    held[float(one[name]), f"{name} bound {one[name]:g}"] = None
-    return list(held)
+    measured = [record.measurements.get(PROBE) for record in final_records(_panels(result, spec)[facet])]
+    return list(dict.fromkeys(bound for one in measured if one is not None for bound in in_force(one)))
+
+
+def in_force(one: Mapping[str, Any]) -> list[tuple[float, str]]:
+    """Return the bounds that held what the probe measured of one training, with their names."""
+    if not one["applied"]:
+        return []
+    return [(float(one[name]), f"{name} bound {one[name]:g}") for name in ("lower", "upper") if one.get(name)]
+
+
+def applied_words(arms: Sequence[ArmResult]) -> str:
+    """Return what ratios these are: those that solvers applied, those that they would have had, or both."""
+    applied = {
+        bool(record.measurements[PROBE]["applied"]) for record in final_records(arms) if PROBE in record.measurements
+    }
+    words = {True: "applied", False: "not applied, but what layer-wise scaling would have given"}
+    return f"ratios were {listed([words[one] for one in sorted(applied, reverse=True)])}"
 
 
 @drawers.register("ratios")
@@ -83,19 +95,12 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     own: dict[Scalar | None, Look] = {
         name: Look(tint) for name, tint in zip(chosen, ramp(len(chosen)), strict=True)
     } or {None: Look(BASELINE)}  # fmt: skip
-    applied = {
-        bool(record.measurements[PROBE]["applied"])
-        for record in final_records(result.select(spec.only))
-        if PROBE in record.measurements
-    }
-    words = {True: "applied", False: "not applied, but what layer-wise scaling would have given"}
     few = (
         f" {MOST_LAYERS} of {len(names)} layers, evenly chosen, are drawn; the CSV has all." if chosen != names else ""
     )
     caption = (
-        f"{spec.caption} Geometric mean over seeds{SHADED}; ratios were "
-        f"{listed([words[one] for one in sorted(applied, reverse=True)])}; layers from the input (blue) to the output "
-        f"(ochre).{few}{missing(result.select(spec.only))}"
+        f"{spec.caption} Geometric mean over seeds{SHADED}; {applied_words(result.select(spec.only))}; layers from the "
+        f"input (blue) to the output (ochre).{few}{missing(result.select(spec.only))}"
     ).strip()
     facet = spec.facet or spec.colour
     shown = [row for row in rows if row["colour"] in own]
