@@ -299,6 +299,17 @@ def test_a_value_that_torch_refuses_is_the_user_s_error() -> None:
 
 
 @pytest.mark.parametrize(
+    "option", [("momentum", "momentum"), ("rmsprop", "momentum"), ("rmsprop", "alpha"), ("lars", "momentum")]
+)
+def test_averages_that_grow_are_refused(option: tuple[str, str]) -> None:
+    solver, name = option
+    for value in (1.0, 5.0, -0.1):
+        recipe = Recipe(solver=solver, solver_options={name: value})
+        with pytest.raises(InputError, match=f"{name} = {value} for the solver '{solver}'. Valid: from 0 to below 1"):
+            build_optimizer(recipe, model().named_parameters())
+
+
+@pytest.mark.parametrize(
     ("solver", "option", "value", "valid"),
     [
         ("muon", "nesterov", "False", "true or false"),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_below_one
 from batchlimit.optimizers.kernels import fastest
 from batchlimit.optimizers.param_groups import decay_groups
 
@@ -27,6 +28,10 @@ def momentum(
 
     Defaults: momentum 0.9, dampening 0, no Nesterov, weight decay (added to the gradient) on all parameters;
     `decay_exclude='1d'` spares biases and norms.
+
+    Raises:
+        InputError: a momentum of 1 or more.
     """
+    check_below_one("momentum", momentum=momentum)
     groups = decay_groups(named_parameters, weight_decay, decay_exclude)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov, **fastest(groups))

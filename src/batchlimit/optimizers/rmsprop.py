@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from batchlimit.optimizers import solvers
+from batchlimit.optimizers.checks import check_below_one
 from batchlimit.optimizers.kernels import fastest
 from batchlimit.optimizers.param_groups import decay_groups
 
@@ -29,7 +30,11 @@ def rmsprop(
 
     Defaults: smoothing alpha 0.99, no momentum, eps 1e-8, not centered, not `capturable`, weight decay (added to the
     gradient) on all parameters; `decay_exclude='1d'` spares biases and norms. torch has no fused RMSprop.
+
+    Raises:
+        InputError: an alpha or a momentum of 1 or more.
     """
+    check_below_one("rmsprop", alpha=alpha, momentum=momentum)
     groups = decay_groups(named_parameters, weight_decay, decay_exclude)
     return torch.optim.RMSprop(
         groups,
