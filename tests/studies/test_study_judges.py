@@ -51,6 +51,7 @@ def test_keeping_the_target_is_99_5_per_cent_of_it(ours: float | None, target: f
 def test_a_verdict_says_by_how_much() -> None:
     assert better(A, B)(measured(0.992, 0.980)).reason.startswith("difference +1.20 points (+1.")
     assert better(A, B)(measured(0.980, 0.992)).reason.startswith("difference -1.20 points (-1.")
+    assert keeps(A, B)(measured(0.99201, 0.99202)).reason.startswith("difference +0.00 points (-0.")  # of -0.001
     assert keeps(A, B)(measured(0.980, 0.992)).reason.endswith("), the target at -0.50")
     assert (
         better(A, B)(measured(0.987, 0.992, spread=0.05)).reason == "the interval of the difference holds both answers"

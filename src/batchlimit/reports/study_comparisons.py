@@ -94,7 +94,7 @@ def _difference(found: Estimate, quantity: Measure) -> str:
     """Return a difference in points, with its interval."""
     if found.mean is None:
         return "–"
-    scale, form, unit = (100.0, "+.2f", " points") if quantity.percent else (1.0, "+.3g", "")
+    scale, form, unit = (100.0, "+z.2f", " points") if quantity.percent else (1.0, "+.3g", "")
     mean = f"{scale * found.mean:{form}}"
     if found.low is None or found.high is None:
         return f"{mean}{unit}"
