@@ -165,7 +165,7 @@ class Layers:
         try:
             changed = base.updated(changes)
         except ValidationError as error:
-            data = _merged(base.model_dump(exclude_defaults=True), nested.data)
+            data = base.merged(changes)  # what was validated
             raise InputError(explain(error, type(base), data, origin=self.origin, also=also, prefix=(key,))) from None
         self._refuse_truths(nested.data, changed, (key,))
 

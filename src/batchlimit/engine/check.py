@@ -87,6 +87,10 @@ def refusals(workload: Workload, recipe: Recipe, others: Mapping[str, Recipe]) -
         InputError: `recipe` itself cannot.
     """
     model, _ = _built(workload, recipe)
+    return _refused(model, others)
+
+
+def _refused(model: nn.Module, others: Mapping[str, Recipe]) -> dict[str, str]:
     found = {}
     for name, other in others.items():
         try:
@@ -106,7 +110,7 @@ def model_facts(workload: Workload, recipe: Recipe) -> dict[str, Any]:
         InputError: the recipe cannot train it.
     """
     model, _ = _built(workload, recipe)
-    refused = refusals(workload, recipe, {name: recipe.with_solver(name, recipe.lr) for name in solvers.names()})
+    refused = _refused(model, {name: recipe.with_solver(name, recipe.lr) for name in solvers.names()})
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "dropout": has_dropout(model),

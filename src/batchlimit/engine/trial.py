@@ -327,16 +327,17 @@ def final_scores(training: Training) -> tuple[Scores | None, Scores | None]:
 
 def answering(training: Training) -> AbstractContextManager[None]:
     """Return a context in which the model has the weights and batch-norm statistics that it answers with."""
-    estimated = training.config.recipe.batch_norm_statistics == "estimated"
-    estimate = functools.partial(
-        estimate_statistics,
-        model=training.model,
-        split=training.examples.train,
-        layout=training.layout,
-        unit=microbatch.granularity(training.model, training.config.batch_size),
-        device=training.device,
-    )
-    return evaluated_weights(training.model, training.optimizer, training.average, estimate if estimated else None)
+    estimate = None
+    if training.config.recipe.batch_norm_statistics == "estimated":
+        estimate = functools.partial(
+            estimate_statistics,
+            model=training.model,
+            split=training.examples.train,
+            layout=training.layout,
+            unit=microbatch.granularity(training.model, training.config.batch_size),
+            device=training.device,
+        )
+    return evaluated_weights(training.model, training.optimizer, training.average, estimate)
 
 
 def scores(training: Training, split: Split) -> Scores:

@@ -12,6 +12,7 @@ from batchlimit.findings import Estimate
 from batchlimit.reports.figures.studies.cells import short, words_of
 from batchlimit.reports.figures.studies.measures import Measure, measure
 from batchlimit.reports.quantities import counted, listed
+from batchlimit.studies.claims import difference_form
 from batchlimit.studies.results import ArmResult, StudyResult
 
 _SIGNIFICANT = 0.05
@@ -94,7 +95,7 @@ def _difference(found: Estimate, quantity: Measure) -> str:
     """Return a difference in points, with its interval."""
     if found.mean is None:
         return "–"
-    scale, form, unit = (100.0, "+z.2f", " points") if quantity.percent else (1.0, "+.3g", "")
+    scale, form, unit = difference_form(percent=quantity.percent)
     mean = f"{scale * found.mean:{form}}"
     if found.low is None or found.high is None:
         return f"{mean}{unit}"

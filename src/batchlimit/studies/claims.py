@@ -201,9 +201,14 @@ def missing(result: StudyResult, where: Labels) -> Judgement:
     return Judgement("not comparable", "", f"not measured here: {words(where)}")
 
 
+def difference_form(*, percent: bool) -> tuple[float, str, str]:
+    """Return what a difference is multiplied by, the format of the number, never a minus nought, and its unit."""
+    return (100.0, "+z.2f", " points") if percent else (1.0, "+.3g", "")
+
+
 def _by_how_much(gap: Estimate, by: float, *, percent: bool) -> str:
     """Return 'difference +1.20 points (+0.80 to +1.60)', above 0 where the first is better, and a bar if not 0."""
-    scale, form, unit = (100.0, "+z.2f", " points") if percent else (1.0, "+.3g", "")
+    scale, form, unit = difference_form(percent=percent)
     mean, low, high = (f"{scale * (end or 0.0):{form}}" for end in (gap.mean, gap.low, gap.high))
     bar = f", {'the target' if by < 0 else 'asked'} at {scale * by:{form}}" if by else ""
     return f"difference {mean}{unit} ({low} to {high}){bar}"
