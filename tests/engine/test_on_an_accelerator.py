@@ -1,0 +1,170 @@
+"""Trainings on an accelerator, a pretended one: the CPU's numbers, no mixture of devices, and no step that waits.
+
+See `pretend_accelerator` for what this shows and what it does not.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, NamedTuple
+
+import pretend_accelerator
+import pytest
+import small_training
+import torch
+from pretend_accelerator import DEVICE, Accelerator
+from torch import nn
+
+from batchlimit.config import Recipe
+from batchlimit.engine import Execution, trial
+from batchlimit.optimizers import solvers
+from batchlimit.optimizers.layerwise import LayerWise
+from batchlimit.probes import probes
+
+MOMENTUM = {"solver": "momentum", "lr": 0.05}
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: ("convolutional", {"solver": name, "lr": 0.01, "weight_decay": 0.1}) for name in solvers.names()},
+    # Its eigenvectors for the eigenvalue 0, which small convolutions have, are what rounding makes of them.
+    "soap": ("perceptron", {"solver": "soap", "lr": 0.01, "weight_decay": 0.1}),
+    "clipped": ("perceptron", {**MOMENTUM, "clip_norm": 0.1}),
+    "label smoothing": ("perceptron", {**MOMENTUM, "label_smoothing": 0.1}),
+    "layer-wise adam": ("perceptron", {"solver": "adam", "lr": 0.1, "layerwise": {"upper": 1.0}}),
+    "adascale": ("perceptron", {**MOMENTUM, "adascale": True, "reference_batch_size": 10}),
+    "moving average": ("convolutional", {**MOMENTUM, "averaging": {"kind": "ema", "decay": 0.5}}),
+    "tail average": ("convolutional", {**MOMENTUM, "averaging": {"kind": "tail"}}),
+    "ghost batch norm": ("convolutional", {**MOMENTUM, "ghost_batch_size": 5}),
+    "estimated batch norm": ("convolutional", {**MOMENTUM, "batch_norm_statistics": "estimated"}),
+    "dropout": ("dropping", {**MOMENTUM, "dropout": 0.3}),
+    "orthogonal initial weights": ("perceptron", {**MOMENTUM, "initialization": "orthogonal"}),
+    **{
+        f"noise on {where}": ("perceptron", {**MOMENTUM, "noise": {"where": where, "std": 0.1}})
+        for where in ("activations", "weights", "gradients", "labels")
+    },
+}
+
+
+class Trained(NamedTuple):
+    """What a training came to, and our functions, innermost first, of each wait of the host for the device."""
+
+    losses: list[float]
+    measured: dict[str, Any]
+    waits: list[tuple[str, ...]]
+
+
+def train(device: str, model: str, recipe: dict[str, Any], probed: tuple[str, ...] = ()) -> Trained:
+    """Train for 8 steps in micro-batches of 15."""
+    torch.manual_seed(0)
+    work = small_training.workload(getattr(small_training, model))
+    settings = small_training.config(Recipe.model_validate(recipe), probes=probed)
+    size = 30 if model == "convolutional" and "ghost_batch_size" not in recipe else 15
+    with Accelerator() as accelerator:
+        training = trial.prepare(settings, work, Execution(microbatch_size=size), torch.device(device))
+        trial.train(training)
+        _, test = trial.final_scores(training)
+    assert test is not None, training.reason
+    measured = training.probing.results() if training.probing else {}
+    losses = [*(point.train_loss for point in training.history), test.loss]
+    return Trained(losses, json.loads(json.dumps(measured)), accelerator.waits)
+
+
+def capturable_steps(solver: str, **options: Any) -> tuple[set[str], list[tuple[str, ...]]]:
+    """The devices of a solver's state after three steps with its learning rate on the device, and its waits."""
+    with Accelerator() as accelerator:
+        params = [nn.Parameter(torch.randn(shape, device=DEVICE)) for shape in ((6, 5), (3, 2, 3, 3), (5,))]
+        lr = torch.full((), 0.1, device=DEVICE)
+        if solver == "layerwise":
+            optimizer: torch.optim.Optimizer = LayerWise(torch.optim.AdamW(params, 0.1, capturable=True), upper=2.0)
+        else:
+            named = [(f"layer{place}.weight", parameter) for place, parameter in enumerate(params)]
+            optimizer = solvers.get(solver)(named, lr=0.1, weight_decay=0.1, **options)
+        for _ in range(3):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            for parameter in params:
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+        states = [value for state in optimizer.state.values() for value in state.values()]
+    return {value.device.type for value in states if isinstance(value, torch.Tensor)}, accelerator.waits
+
+
+def misuse() -> tuple[str, list[tuple[str, ...]]]:
+    """What the pretended accelerator says to a mixture of devices, and the waits of a value read and a copy."""
+    with Accelerator() as accelerator:
+        there = torch.ones(3, device=DEVICE)
+        float(there.sum() + torch.tensor(1.0))
+        there.cpu()
+        there.to(torch.float64)
+        torch.ones(3).to(DEVICE)
+        try:
+            there + torch.ones(3)
+        except RuntimeError as error:
+            return str(error), accelerator.waits
+    return "", accelerator.waits
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[ProcessPoolExecutor]:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawned, initializer=pretend_accelerator.register) as pool:
+        yield pool
+
+
+def test_the_pretended_accelerator_refuses_mixtures_and_notes_waits(process: ProcessPoolExecutor) -> None:
+    said, waits = process.submit(misuse).result()
+    assert "pretend:0 and cpu" in said
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_training_is_the_cpus_and_no_step_waits(name: str, process: ProcessPoolExecutor) -> None:
+    model, recipe = RECIPES[name]
+    there, here = (process.submit(train, device, model, recipe).result() for device in (DEVICE, "cpu"))
+    assert there.losses == pytest.approx(here.losses, rel=1e-4)
+    assert not here.waits
+    # One step behind, the watch for losses that are not finite reads them; AdaScale's rate is a number of the host's.
+    allowed = {"verdict", "factor"} if name == "adascale" else {"verdict"}
+    assert [wait for wait in there.waits if "take_step" in wait and not allowed & set(wait)] == []
+    assert any("verdict" in wait for wait in there.waits)
+
+
+@pytest.mark.parametrize(
+    ("solver", "options"),
+    [
+        ("lars", {}),
+        ("lars", {"preset": "mlperf"}),
+        ("lamb", {"capturable": True}),
+        ("lamb", {"capturable": True, "clip_norm": 1.0, "upper": 10.0}),
+        ("muon", {"capturable": True}),
+        ("lion", {}),
+        ("adam", {"capturable": True}),
+        ("adamw", {"capturable": True}),
+        ("rmsprop", {"capturable": True}),
+        ("layerwise", {}),
+    ],
+    ids=str,
+)
+def test_a_step_that_a_graph_can_record_waits_for_nothing(
+    solver: str, options: dict[str, Any], process: ProcessPoolExecutor
+) -> None:
+    devices, waits = process.submit(capturable_steps, solver, **options).result()
+    assert devices == {"pretend"}
+    assert waits == []
+
+
+@pytest.mark.parametrize("name", probes.names())
+def test_a_probe_measures_the_same(name: str, process: ProcessPoolExecutor) -> None:
+    recipe = {"solver": "lars", "lr": 0.1, "weight_decay": 0.01}
+    there, here = (process.submit(train, device, "perceptron", recipe, (name,)).result() for device in (DEVICE, "cpu"))
+    assert there.losses == pytest.approx(here.losses, rel=1e-4)
+    assert numbers(there.measured) == pytest.approx(numbers(here.measured), rel=1e-2, abs=1e-5)
+
+
+def numbers(measured: Any) -> list[float]:
+    if isinstance(measured, dict):
+        measured = list(measured.values())
+    if isinstance(measured, list):
+        return [number for inner in measured for number in numbers(inner)]
+    return [float(measured)] if isinstance(measured, (int, float)) else []
