@@ -122,3 +122,23 @@ def test_a_broken_entry_point_disables_its_own_name_alone(package, monkeypatch, 
     assert "The thing 'my-thing' of the package 'my-package' cannot be loaded" in line
     with pytest.raises(InputError, match=r"Unknown thing 'nothing'.* Valid: one\."):
         registry.get("nothing")
+
+
+def test_an_entry_point_that_registers_nothing_says_so(package, monkeypatch, caplog, tmp_path):
+    package("first", ONE.format(package="plugin_things", name="one"))
+    for name, source in {
+        "elsewhere_empty": "",
+        "elsewhere_full": ONE.format(package="plugin_things", name="two"),
+    }.items():
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    points = [EntryPoint(name, module, "batchlimit.things") for name, module in
+              (("two", "elsewhere_full"), ("again", "elsewhere_full"), ("empty", "elsewhere_empty"))]  # fmt: skip
+    monkeypatch.setattr(batchlimit.registry, "entry_points", lambda group: points)
+    assert things().names() == ["one", "two"]
+    (line,) = caplog.messages
+    words = (
+        "The thing 'empty' of the package 'unknown' cannot be loaded: its module 'elsewhere_empty' registers no thing"
+    )
+    assert words in line
+    assert "again" not in line

@@ -22,7 +22,8 @@ class Registry(Generic[T]):
     Adding a thing is adding one file to the package (or an entry point in the group `batchlimit.<kind>s`, a blank being
     an underscore, of another distribution) whose function is decorated with `@registry.register("name")`. Nothing else
     has to know of it. An entry point's module is loaded, and no more: the name is the one that the module registers.
-    An entry point that cannot be loaded is left out with a warning, and is an error where its name is asked for.
+    An entry point that cannot be loaded, or registers nothing, is left out with a warning, and is an error where its
+    name is asked for.
 
     `kind` is the singular noun used in messages; `package` is imported, every module of it, at the first look-up.
     """
@@ -95,17 +96,29 @@ class Registry(Generic[T]):
 
     def _load(self, point: EntryPoint) -> None:
         """Load what another distribution adds; where that fails, all else still works."""
+        before = len(self._entries)
         try:
             point.load()
         except Exception as error:
-            package = point.dist.name if point.dist else "unknown"
             reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
-            self._broken[point.name] = (
-                f"The {self.kind} '{point.name}' of the package '{package}' cannot be loaded: {reason}"
-            )
+        else:
+            # A module loaded before, for another entry point say, registered what it has then.
+            if len(self._entries) > before or any(_is_from(point.module, entry) for entry in self._entries.values()):
+                return
+            reason = f"its module '{point.module}' registers no {self.kind}"
+        package = point.dist.name if point.dist else "unknown"
+        self._broken[point.name] = (
+            f"The {self.kind} '{point.name}' of the package '{package}' cannot be loaded: {reason}"
+        )
 
     def _warn(self) -> None:
         """Say once, in one line, what was left out."""
         if self._broken and not self._warned:
             self._warned = True
             log.warning("batchlimit: %s; it is left out.", "; ".join(self._broken.values()))
+
+
+def _is_from(module: str, entry: object) -> bool:
+    """Return whether `entry` was made in `module`, or in a module within it."""
+    made = getattr(entry, "__module__", None) or type(entry).__module__
+    return made == module or made.startswith(f"{module}.")
