@@ -118,8 +118,8 @@ class Muon(WideStateOptimizer):
 
     The Newton-Schulz steps run in fp32 (fp64 for fp64 parameters), or bf16 with `ns_precision='bf16'`. torch 2.13's own
     `torch.optim.Muon` is not used: it takes 2-D parameters only, runs in bf16 only and has no companion; the tests
-    compare with it. `lr` may be a tensor and, with `capturable`, the step can be recorded in a CUDA graph. The
-    companion's moments are fp32 at least, the momentum buffer of the parameter's type.
+    compare with it. With `capturable` the step can be recorded in a CUDA graph; off the CPU `lr` may be a tensor only
+    then, as with torch's Adam. The companion's moments are fp32 at least, the momentum buffer of the parameter's type.
 
     Raises:
         InputError: an option out of its range.
