@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 from typing import Any, get_args
 
 import pytest
+import sample_study
 from sample_study import FIGURES, arm_result, empty_result, hostile_result, sample_result, unfinished
 
 from batchlimit.errors import InputError
@@ -31,7 +32,7 @@ from batchlimit.reports.figures.studies import (
     timeline,
 )
 from batchlimit.reports.figures.studies.looks import looks, looks_of
-from batchlimit.reports.figures.studies.measures import measure, shown_range
+from batchlimit.reports.figures.studies.measures import Measure, measure, shown_range
 from batchlimit.reports.figures.studies.panels import Axis, apart, log_ticks
 from batchlimit.reports.palette import colour
 from batchlimit.studies.judges import TARGET
@@ -280,6 +281,42 @@ def test_one_hopeless_arm_does_not_flatten_the_others() -> None:
     assert low > 0.9
     assert high == 0.985
     assert shown_range([0.5], "up")[0] < 0.5 < shown_range([0.5], "up")[1]
+
+
+def test_accuracies_of_which_the_best_lack_little_are_drawn_by_their_errors() -> None:
+    plain = Measure("test accuracy", percent=True, better="up")
+    drawn = plain.by_errors([0.99, 0.98, 0.5])
+    assert [drawn.place(value) for value in (0.0, 0.9, 0.99)] == pytest.approx([0, 1, 2])
+    assert drawn.place(0.99) < drawn.place(1.0) < 5, "a whole 100 % has a place too"
+    shown = [1 - 10**-place for place in drawn.labelled(0.0, 2.2)]
+    assert sorted(shown) == pytest.approx([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99])
+    for values in ([0.99, 0.98], [0.6, 0.1], [1.0, 0.5], []):
+        assert plain.by_errors(values) is plain
+        assert plain.place(0.99) == 0.99
+    assert dataclasses.replace(plain, better="down").by_errors([0.01, 0.5]).least_error is None
+    assert dataclasses.replace(plain, percent=False).by_errors([0.99, 0.5]).least_error is None
+
+
+@pytest.mark.parametrize(("kind", "x"), [("dots", "solver"), ("lines", "batch size")])
+def test_a_figure_by_errors_says_so_and_keeps_the_values(
+    result: StudyResult, kind: FigureKind, x: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = FigureSpec(name="a", kind=kind, title="?", x=x, colour="solver")
+    own = tuple(arm for arm in result.arms if arm.arm.labels["solver"] == "lars")
+    monkeypatch.setitem(sample_study._KEPT, ("adam", 128), 0.3)
+    before = draw(dataclasses.replace(result, arms=own), spec)
+    after = draw(dataclasses.replace(result, arms=(*own, arm_result("adam", 128))), spec)
+    assert before is not None
+    assert after is not None
+    assert "lacking to 100 %" not in before.caption
+    assert "Drawn by what is lacking to 100 %, logarithmically." in after.caption
+    assert "test accuracy, logarithmic" in as_svg(after)
+    (lost,) = [row for row in after.rows if row["solver"] == "adam"]
+    assert lost["mean"] == pytest.approx(0.985 * 0.3, abs=0.001)
+    assert [row for row in after.rows if row["solver"] == "lars"] == list(before.rows)
+    values = [row for panel in after.panels for rows in panel.to_dict()["datasets"].values() for row in rows]
+    (tip,) = {row["value"] for row in values if isinstance(row.get("value"), float) and row["value"] < 0.5}
+    assert tip == lost["mean"]
 
 
 def test_logarithmic_ticks_are_few_and_inside() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 
 from batchlimit.config import Scalar
 from batchlimit.reports.figures.figure import Cell, Figure, Row, data
 from batchlimit.reports.figures.studies import drawers
 from batchlimit.reports.figures.studies.cells import cells, missing, named, said, short, stem
-from batchlimit.reports.figures.studies.lines import edge_words, points, with_edge
+from batchlimit.reports.figures.studies.lines import edge_words, placed, points, with_edge
 from batchlimit.reports.figures.studies.looks import Look, looks_of
 from batchlimit.reports.figures.studies.measures import Measure, measure, shown_range
 from batchlimit.reports.figures.studies.panels import LEAST_WIDTH, as_wide, clipped, padded
@@ -27,18 +29,20 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
 
     Categories are those of `x`, or of `colour` where there is no `x`.
     """
-    rows = points(result, spec)
-    if not any(row["mean"] is not None for row in rows):
+    every = points(result, spec)
+    centres = [float(row["mean"]) for row in every if isinstance(row["mean"], float)]
+    if not centres:
         return None
-    y = measure(result, spec.y)
+    y = measure(result, spec.y).by_errors(centres)
+    rows = [placed(row, y) for row in every]
     own = looks_of(result, spec)
     centres = [float(row["mean"]) for row in rows if isinstance(row["mean"], float)]
     low, high = shown_range(centres, y.better)
-    room = 0.5 * (high - low)
+    room = y.near * (high - low)
     ends = [float(row[key] or 0) for row in rows for key in ("low", "high", "paper") if isinstance(row[key], float)]
     near = [end for end in ends if low - room <= end <= high + room]
     aim = target(result, spec)
-    near += [aim.value] if aim else []
+    near += [y.place(aim.value)] if aim else []
     domain = with_edge(*padded(min([low, *near]), max([high, *near])), y, rows)
     facets = [facet for facet in dict.fromkeys(row["facet"] for row in rows) if not _only_aim(result, spec, facet, aim)]
     width = 0 if len(facets) == 1 else 190
@@ -51,10 +55,10 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
         " Of several arms in one place the best is drawn." if any(int(row["arms"] or 0) > 1 for row in rows) else ""
     )
     caption = (
-        f"{spec.caption} Mean over seeds with its 95 % interval.{edge_words(*domain, rows)}"
+        f"{spec.caption} Mean over seeds with its 95 % interval.{y.caption}{edge_words(*domain, rows)}"
         f"{aim.caption(y) if aim else ''}{paper}{several}{missing(result.select(spec.only))}"
     ).strip()
-    return Figure(stem(spec.name), spec.title, caption, named(rows, spec), panels, min(2, len(facets)), LEAST_WIDTH)
+    return Figure(stem(spec.name), spec.title, caption, named(every, spec), panels, min(2, len(facets)), LEAST_WIDTH)
 
 
 def _only_aim(result: StudyResult, spec: FigureSpec, facet: Scalar | None, aim: Target | None) -> bool:
@@ -94,16 +98,11 @@ def _panel(
         names.append({"at": height + band / 2 - 7 * text.count("\n"), "text": text})
         height += band
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
-    x = alt.X(
-        "place_x:Q",
-        scale=scale,
-        axis=alt.Axis(title=y.title, labelExpr=y.ticks, tickCount=5 if not width else 4, labelOverlap="parity"),
-    )
+    x = alt.X("place_x:Q", scale=scale, axis=_axis(y, domain, 5 if not width else 4))
     at = alt.Y("at:Q", scale=alt.Scale(domain=[0, height], reverse=True, nice=False), axis=None)
-    tooltip = [alt.Tooltip("name:N", title="arm"), alt.Tooltip("mean:Q", format=y.tooltip, title=y.title)]
-    tooltip += [alt.Tooltip(f"{end}:Q", format=y.tooltip) for end in ("low", "high")] + [
-        alt.Tooltip("n:Q", title="seeds")
-    ]
+    tooltip = [alt.Tooltip("name:N", title="arm"), alt.Tooltip("value:Q", format=y.tooltip, title=y.title)]
+    tooltip += [alt.Tooltip(f"{end}:Q", format=y.tooltip) for end in ("from", "to")]
+    tooltip += [alt.Tooltip("n:Q", title="seeds")]
     tint = alt.Color("tint:N", scale=None)
     shape = alt.Shape("shape:N", scale=None)
     named_rows = [{**row, "name": _name(spec, row)} for row in shown]
@@ -118,7 +117,7 @@ def _panel(
     papers = [{**row, "place_x": row["paper"]} for row in shown if row["paper"] is not None]
     if papers:
         hollow = alt.Chart(data(papers)).mark_point(filled=False, shape="diamond", size=110, strokeWidth=2)
-        layers.append(hollow.encode(x=x, y=at, color=tint, tooltip=[alt.Tooltip("paper:Q", format=y.tooltip)]))
+        layers.append(hollow.encode(x=x, y=at, color=tint, tooltip=[alt.Tooltip("published:Q", format=y.tooltip)]))
     layers = _aim_layers(aim, y, x) + layers + _words(shown, names, lanes, spec, at)
     made: alt.TopLevelMixin = alt.layer(*layers).properties(width=width or "container", height=height)
     title = said(spec.facet, facet)
@@ -131,11 +130,17 @@ def _panel(
     return as_wide(made, left=round(16 + 6.6 * left), right=round(14 + 6.1 * right))
 
 
+def _axis(y: Measure, domain: tuple[float, float], ticks: int) -> alt.Axis:
+    values = y.labelled(*domain)
+    given: dict[str, Any] = {"values": list(values), "labelOverlap": "greedy"} if values else {"tickCount": ticks}
+    return alt.Axis(title=y.title, labelExpr=y.ticks, **{"labelOverlap": "parity", **given})
+
+
 def _aim_layers(aim: Target | None, y: Measure, x: alt.X) -> list[alt.Chart]:
     """Return the line of the target, named above it."""
     if aim is None:
         return []
-    base = alt.Chart(data([{"place_x": aim.value, "text": aim.label(y)}]))
+    base = alt.Chart(data([{"place_x": y.place(aim.value), "text": aim.label(y)}]))
     words = base.mark_text(style="muted", align="center", baseline="bottom", dy=-4, fontSize=11)
     return [
         base.mark_rule(style="ink-line", strokeDash=[5, 4], opacity=0.7).encode(x=x),
@@ -155,7 +160,7 @@ def wrapped(text: str, most: int) -> str:
 def _drawn(row: Row, look: Look, y: Measure, domain: tuple[float, float]) -> Row:
     """Return a row with where and how it is drawn."""
     value, losing = row["mean"], domain[1] if y.better == "down" else domain[0]
-    text = y.text(value) if isinstance(value, float) else "diverged"
+    text = y.text(float(row["value"] or 0)) if isinstance(value, float) else "diverged"
     if row["diverged"] and isinstance(value, float):
         text += f", {row['diverged']} diverged"
     drawn: Row = {**row, "tint": look.tint, "text": text, "shape": look.shape, "place_x": value}

@@ -125,6 +125,9 @@ def interval_figure(
     `rules` are values with their names, drawn across every panel.
     """
     own = looks_of(result, spec)
+    y = y.by_errors([float(row["mean"] or 0) for row in rows if row["mean"] is not None])
+    every, rows = rows, [placed(row, y) for row in rows]
+    rules = tuple((y.place(value), text) for value, text in rules)
     facets = list(dict.fromkeys(row["facet"] for row in rows))
     width, height, columns = widths(len(facets))
     x_axis = numeric_axis([float(row["x"] or 0) for row in rows], spec.x)
@@ -132,12 +135,12 @@ def interval_figure(
         float(row[key] or 0) for row in rows for key in ("mean", "low", "high", "paper") if row.get(key) is not None
     ]
     centres = [float(row["mean"] or 0) for row in rows if row["mean"] is not None]
-    reach = _reach(values, *shown_range(centres, y.better, _REACH))
+    reach = _reach(values, *shown_range(centres, y.better, _REACH), y.near)
     low, high = padded(
         min([*reach, *(rule for rule, _ in rules)]), max([*reach, *(rule for rule, _ in rules)]), log=log_y
     )
     low, high = with_edge(low, high, y, rows)
-    y_axis = Axis(y.title, low, high, log=log_y, ticks=y.ticks)
+    y_axis = Axis(y.title, low, high, log=log_y, ticks=y.ticks, values=y.labelled(low, high))
     losing = "top" if y.better == "down" else "bottom"
     panels = []
     for facet in facets:
@@ -150,17 +153,27 @@ def interval_figure(
                 y_axis,
                 mark="interval",
                 title=said(spec.facet, facet),
-                tooltip=(("arm", ""), ("x", ",~g"), ("value", y.tooltip), ("low", y.tooltip), ("high", y.tooltip),
+                tooltip=(("arm", ""), ("x", ",~g"), ("value", y.tooltip), ("from", y.tooltip), ("to", y.tooltip),
                          ("n", ".0f"), ("diverged", ".0f")),
                 losing=losing,
                 rules=rules,
-                names={"x": spec.x, "value": y.title, "low": "from", "high": "to", "n": "seeds"},
+                names={"x": spec.x, "value": y.title, "n": "seeds"},
                 width=width,
                 height=height,
             ).chart()
         )  # fmt: skip
-    caption = f"{spec.caption} {caption}{edge_words(low, high, rows)}".strip()
-    return Figure(stem(spec.name), spec.title, caption, named(rows, spec), tuple(panels), columns, LEAST_WIDTH)
+    caption = f"{spec.caption} {caption}{y.caption}{edge_words(low, high, rows)}".strip()
+    return Figure(stem(spec.name), spec.title, caption, named(every, spec), tuple(panels), columns, LEAST_WIDTH)
+
+
+def placed(row: Row, y: Measure) -> Row:
+    """Return a row with the places at which its numbers are drawn, themselves as 'value', 'from', 'to', 'published'."""
+    numbers = {key: _float(row.get(key)) for key in ("mean", "low", "high", "paper")}
+    drawn = {key: None if number is None else y.place(number) for key, number in numbers.items()}
+    return {
+        **row, **drawn,
+        "value": numbers["mean"], "from": numbers["low"], "to": numbers["high"], "published": numbers["paper"],
+    }  # fmt: skip
 
 
 def with_edge(low: float, high: float, y: Measure, rows: Sequence[Row]) -> tuple[float, float]:
@@ -189,9 +202,9 @@ def _is_cut(row: Row, low: float, high: float) -> bool:
     return shown and any(isinstance(end, float) and not low <= end <= high for end in ends)
 
 
-def _reach(values: Sequence[float], low: float, high: float) -> tuple[float, float]:
-    """Return the range with the ends of intervals that lie near it."""
-    room = 0.5 * (high - low)
+def _reach(values: Sequence[float], low: float, high: float, share: float) -> tuple[float, float]:
+    """Return the range with the ends of intervals that lie within a share of it beside it."""
+    room = share * (high - low)
     near = [value for value in values if low - room <= value <= high + room]
     return min([low, *near]), max([high, *near])
 
@@ -201,14 +214,18 @@ def _series(rows: list[Row], own: dict[Scalar | None, Look], spec: FigureSpec, y
     for colour in dict.fromkeys(row["colour"] for row in rows):
         mine = sorted((row for row in rows if row["colour"] == colour), key=lambda row: float(row["x"] or 0))
         shown = [
-            {**row, "arm": said(spec.colour, colour), "note": y.text(_float(row["mean"]))}
+            {**row, "arm": said(spec.colour, colour), "note": y.text(_float(row["value"]))}
             for row in mine
         ]  # fmt: skip
         found.append(Series(_name(spec, colour), own[colour], shown))
     papers = [row for row in rows if row.get("paper") is not None]
     for colour in dict.fromkeys(row["colour"] for row in papers):
         look = Look(own[colour].tint, shape=HOLLOW)
-        shown = [{"x": row["x"], "mean": row["paper"], "arm": "the paper"} for row in papers if row["colour"] == colour]
+        shown = [
+            {"x": row["x"], "mean": row["paper"], "value": row["published"], "arm": "the paper"}
+            for row in papers
+            if row["colour"] == colour
+        ]
         found.append(Series("the paper", look, shown, label=False, joined=False))
     return found
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchlimit.errors import InputError
 from batchlimit.findings import Direction, Estimate
@@ -18,11 +19,18 @@ NUMBERS = "format(datum.value, abs(datum.value) >= 1000 ? ',.0f' : '.3~g')"
 _PERCENTS = ("top-1", "top-5", "accuracy", "error")
 # What is worse than the better half by more than this many times its spread is drawn at the edge, with its value.
 REACH = 12.0
+# Percentages are drawn by their errors where the best is above the first, and errors differ by more than the second.
+_NEARLY_ALL, _ERRORS_DIFFER = 0.9, 6.0
+_LABELLED_ERRORS = tuple(digit * 10.0**power for power in range(0, -6, -1) for digit in (5, 2, 1))
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A quantity: its name on an axis, how its values are written, which way is better (None: neither)."""
+    """A quantity: its name on an axis, how its values are written, which way is better (None: neither).
+
+    Where `least_error` is given, a percentage is drawn by what it lacks of 100 %, on a logarithmic scale down to that:
+    99 % is as far from 99.9 % as 90 % is from 99 %. `place` says where a value is drawn.
+    """
 
     title: str
     percent: bool = False
@@ -30,6 +38,27 @@ class Measure:
     whole: bool = False
     log: bool = False
     time: bool = False
+    least_error: float | None = None
+
+    def by_errors(self, values: Sequence[float]) -> Measure:
+        """Return the measure, drawn by errors if otherwise the best of `values` could not be told apart."""
+        errors = [1.0 - value for value in values]
+        if not self.percent or self.better != "up" or not errors or not 0.0 < min(errors) < 1.0 - _NEARLY_ALL:
+            return self
+        if max(errors) < _ERRORS_DIFFER * min(errors):
+            return self
+        return replace(self, title=f"{self.title}, logarithmic", least_error=min(errors) / 10)
+
+    def place(self, value: float) -> float:
+        """Return where `value` is drawn: at itself, or at the number of nines, so to say, that it has."""
+        return value if self.least_error is None else -math.log10(max(1.0 - value, self.least_error))
+
+    def labelled(self, low: float, high: float) -> tuple[float, ...]:
+        """Return the places to label between two; none where the axis may choose."""
+        if self.least_error is None:
+            return ()
+        places = (-math.log10(error) for error in _LABELLED_ERRORS if error <= 1.0)
+        return tuple(place for place in places if low <= place <= high)
 
     def text(self, value: float | None) -> str:
         """Return a value in a sentence or beside a point."""
@@ -46,10 +75,22 @@ class Measure:
         return estimate.shown(percent=self.percent)
 
     @property
+    def near(self) -> float:
+        """How far beyond the means ends of intervals are followed, as a share of the range of the means."""
+        return 0.5 if self.least_error is None else 0.1
+
+    @property
+    def caption(self) -> str:
+        """How the scale is to be read, as a sentence with a space before it; '' where it is a plain one."""
+        return " Drawn by what is lacking to 100 %, logarithmically." if self.least_error is not None else ""
+
+    @property
     def ticks(self) -> str:
         """The Vega expression that writes the labels of the axis."""
         if self.whole:
             return "format(datum.value, ',~d')"
+        if self.least_error is not None:
+            return "format(100 - 100 * pow(10, -datum.value), '.5~g') + ' %'"
         return tick_label(self.percent) if self.percent else NUMBERS
 
     @property

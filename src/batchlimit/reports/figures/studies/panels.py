@@ -181,7 +181,7 @@ class Panel:
             and not self.y.low <= value <= self.y.high
         ):
             place = "beyond"
-        return {**row, "value": value, "place": place, "mean": value if place == "measured" else edge}
+        return {"value": value, **row, "place": place, "mean": value if place == "measured" else edge}
 
     def _clamped(self, row: Row) -> Row:
         ends = {end: min(max(float(row[end] or 0), self.y.low), self.y.high) for end in ("low", "high")}
