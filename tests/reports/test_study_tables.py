@@ -13,6 +13,7 @@ from batchlimit.config import TrialConfig
 from batchlimit.reports import study_account, study_comparisons, study_tables
 from batchlimit.reports.figures.studies import draw
 from batchlimit.reports.verdict import UNFINISHED
+from batchlimit.studies.results import ArmResult
 from batchlimit.studies.study import Study
 
 
@@ -161,3 +162,19 @@ def test_a_search_that_was_stopped_is_missing() -> None:
         assert not study_account.is_finished(stopped)
         assert draw(stopped, FIGURES[-1]) is None
     assert draw(whole, FIGURES[-1]) is not None
+
+
+def test_a_machine_is_named_once_with_its_commits() -> None:
+    result = sample_result()
+    trained = [arm for arm in result.arms if arm.final]
+
+    def ran(place: int) -> ArmResult:
+        environment = {"cpu": "X1", "batchlimit": "0.1.0", "torch": "2.13.0", "commit": f"c{place}"}
+        own = trained[place]
+        return dataclasses.replace(
+            own, tuning=(), final=tuple(one.model_copy(update={"environment": environment}) for one in own.final)
+        )
+
+    for count, said in ((1, "commit c0"), (3, "commits c0, c1, c2"), (6, "commits c0, c1, c2, c3, and 2 more")):
+        mine = dataclasses.replace(result, arms=tuple(map(ran, range(count))), limit=None)
+        assert study_account.hardware(mine) == f"X1, batchlimit 0.1.0, torch 2.13.0, {said}"

@@ -59,18 +59,29 @@ def cost_line(result: StudyResult) -> str:
 
 
 def hardware(result: StudyResult) -> str:
-    """Return the hardware and software that the trials ran on, each combination once."""
+    """Return the hardware and software that the trials ran on, each combination once, with the commits of its own."""
     environments = [record.environment for record in result.records]
     if result.limit is not None:
         environments.append(result.limit.environment)
     names = ("accelerator", "cpu", "processor", "device")
-    machines: dict[str, None] = {}
+    machines: dict[str, dict[str, None]] = {}
     for one in environments:
         machine = next((str(one[name]) for name in names if one.get(name)), "")
-        versions = [f"{name} {one[name]}" for name in ("batchlimit", "commit", "torch") if one.get(name)]
-        machines[", ".join(part for part in (machine, *versions) if part)] = None
-    known = [machine for machine in machines if machine]
-    return "; ".join(known[:4]) + (f"; and {len(known) - 4} more" if len(known) > 4 else "")
+        versions = [f"{name} {one[name]}" for name in ("batchlimit", "torch") if one.get(name)]
+        commits = machines.setdefault(", ".join(part for part in (machine, *versions) if part), {})
+        if one.get("commit"):
+            commits[str(one["commit"])] = None
+    return _some([machine + _commits(list(commits)) for machine, commits in machines.items() if machine], "; ")
+
+
+def _commits(known: list[str]) -> str:
+    return f", {'commit' if len(known) == 1 else 'commits'} {_some(known, ', ')}" if known else ""
+
+
+def _some(items: list[str], mark: str, most: int = 4) -> str:
+    """Return the first of the items, and how many more there are."""
+    rest = [f"and {len(items) - most} more"] if len(items) > most else []
+    return mark.join(items[:most] + rest)
 
 
 def _dates(result: StudyResult) -> str:
