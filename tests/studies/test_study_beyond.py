@@ -7,7 +7,7 @@ from collections.abc import Callable
 from study_worlds import effort_of, facts_of, judged, result
 
 from batchlimit.studies.arm import Arm
-from batchlimit.studies.beyond import ABLATION, FEWER, FINALISTS, SOLVERS, WHOLE, arms, updates_of
+from batchlimit.studies.beyond import ABLATION, AVERAGED, FEWER, FINALISTS, PROTOTYPE, SOLVERS, WHOLE, arms, updates_of
 from batchlimit.studies.recipes import AT_FULL
 from batchlimit.studies.results import ArmResult
 
@@ -123,3 +123,16 @@ def test_fewer_updates_are_thirty_and_fewer() -> None:
     made = [arm for arm in found.arms if arm.labels["part"] == FEWER]
     assert [updates_of(arm, found) for arm in made] == [30, 15, 10, 20]
     assert all(isinstance(arm, ArmResult) and arm.labels["updates"] == updates_of(arm, found) for arm in made)
+
+
+def test_recipes_found_by_hand_need_what_they_change() -> None:
+    for own, count in ((True, 4), (False, 3)):
+        made = arms(facts_of(own_weights=own), effort_of(scale="paper"))
+        found = {str(arm.labels["prototype"]): arm.recipe for arm in made if arm.labels["part"] == PROTOTYPE}
+        assert len(found) == count
+        assert (AVERAGED in found) is own
+        if own:
+            averaging = found[AVERAGED].averaging
+            assert averaging is not None
+            assert averaging.start.steps(batch_size=60_000, dataset_size=60_000, total_steps=30) == 22
+    assert sum(arm.labels["part"] == PROTOTYPE for arm in arms(facts_of(own_weights=True), effort_of())) == 2

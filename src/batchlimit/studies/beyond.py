@@ -13,7 +13,9 @@ Trained, in three parts:
 Muon is the one of the prototype that this study began with: momentum 0.9 with Nesterov, polynomial decay of power 0.5,
 AdamW at a tenth of the LR for biases. Recipes found by hand are there too: of LeNet-5 (LR 0.2, momentum 0.7, linear
 decay, 1 epoch of 30 for warmup), of the paper's LeNet with weight decay (LR 0.15, decay 0.2, else the same), and, on
-the paper's scale, the prototype itself with nothing tuned (LR 0.1, 2 epochs).
+the paper's scale, the prototype itself with nothing tuned (LR 0.1, 2 epochs) and, where the model has initial weights
+of its own, that with weight decay, orthogonal ones in their place and the mean of the last weights (decay of power 0.5,
+tail from epoch 22 of 30).
 """
 
 from __future__ import annotations
@@ -39,12 +41,21 @@ SOLVERS, FEWER, ABLATION, PROTOTYPE = "solvers", "fewer updates", "ablation", "n
 OLD, NEW = "of the paper", "later"
 # The most promising at each batch size, by tuning on digits and on MNIST with LeNet-5.
 FINALISTS = {"full": ("lamb", "muon", "soap", "kfac"), "huge": ("muon", "kfac"), "large": ("lamb", "muon", "soap")}
-# Found by hand on two models of MNIST: LR, momentum, power of the decay, warmup epochs of 30, weight decay.
-PROTOTYPES = {
-    "of LeNet-5": (0.2, 0.7, 1.0, 1, 0.0),
-    "of the paper's LeNet, with weight decay": (0.15, 0.7, 1.0, 1, 0.2),
-    "of the paper's LeNet": (0.1, 0.9, 0.5, 2, 0.0),
-}
+# Found by hand on two models of MNIST: LR, momentum, power of the decay, warmup epochs of 30, and what else changes.
+AVERAGED = "of the paper's LeNet, averaged"
+PROTOTYPES: dict[str, tuple[float, float, float, int, dict[str, Any]]] = {
+    "of LeNet-5": (0.2, 0.7, 1.0, 1, {}),
+    "of the paper's LeNet, with weight decay": (0.15, 0.7, 1.0, 1, {"weight_decay": 0.2}),
+    "of the paper's LeNet": (0.1, 0.9, 0.5, 2, {}),
+    AVERAGED: (
+        0.15, 0.7, 0.5, 1,
+        {
+            "weight_decay": 0.2,
+            "initialization": "orthogonal",
+            "averaging": {"kind": "tail", "start": Duration(round(22 / 30, 4), "fraction")},
+        },
+    ),
+}  # fmt: skip
 SHORTER = (1 / 2, 1 / 3, 2 / 3)
 WHOLE, TORCHS, NO_DROPOUT = "muon, whole", "torch's initialization", "no dropout"
 TARGET: Labels = {"part": "baseline"}
@@ -60,7 +71,7 @@ def arms(facts: Facts, effort: Effort) -> tuple[Arm, ...]:
     return (
         baseline(facts, effort, given),
         *(_solver(facts, effort, solver, "full") for solver in solvers(facts, effort)),
-        *(_prototype(facts, effort, of) for of in list(PROTOTYPES)[: effort.most(2, 2, 3)]),
+        *(_prototype(facts, effort, of) for of in prototypes(facts, effort)),
         *(_shorter(facts, effort, factor) for factor in (1.0, *SHORTER[: effort.most(1, 2, 3)])),
         *(_variant(facts, effort, name, recipe) for name, recipe in variants(facts).items()),
         *(_solver(facts, effort, solver, batch) for batch in batches[1:] for solver in solvers(facts, effort)),
@@ -120,12 +131,16 @@ def _solver(facts: Facts, effort: Effort, solver: str, batch: str) -> Arm:
     return _seeded(arm, max(effort.seeds, more))
 
 
+def prototypes(facts: Facts, effort: Effort) -> list[str]:
+    """Return the names of the recipes found by hand, that with other initial weights only where they can be set."""
+    return [of for of in PROTOTYPES if of != AVERAGED or facts.own_weights][: effort.most(2, 2, 4)]
+
+
 def _prototype(facts: Facts, effort: Effort, of: str) -> Arm:
     labels: Labels = {"part": PROTOTYPE, "solver": "muon", "origin": NEW, "prototype": of}
     labels["epochs"] = length(facts, effort)
-    lr, momentum, power, warmup, decay = PROTOTYPES[of]
-    options: dict[str, Any] = {"solver_options": {"momentum": momentum}, "schedule_options": {"power": power}}
-    options |= {"weight_decay": decay} if decay else {}
+    lr, momentum, power, warmup, other = PROTOTYPES[of]
+    options = {"solver_options": {"momentum": momentum}, "schedule_options": {"power": power}, **other}
     recipe = muon(facts, "full", lr=lr, warmup=Duration(round(warmup / 30, 4), "fraction"), **options)
     return _seeded(as_is(facts, effort, "full", labels, recipe), max(effort.seeds, effort.most(1, 10, 10)))
 
