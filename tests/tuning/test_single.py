@@ -107,7 +107,10 @@ def test_lr_and_warmup_are_tuned_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize(
     ("space", "message"),
-    [({"momentun": [0.9]}, "Unknown key 'momentun'"), ({"lr": {"low": 2, "high": 1}}, r"low \(2\) of 'lr' is above")],
+    [
+        ({"momentun": [0.9]}, "field 'momentun': Unknown key 'momentun'. Valid: "),
+        ({"lr": {"low": 2, "high": 1}}, r"low \(2\) of 'lr' is above"),
+    ],
 )
 def test_a_space_that_cannot_be_is_bad_input(space: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
