@@ -15,13 +15,13 @@ import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from batchlimit.api import kept_studies, redraw, redraw_beside
 from batchlimit.config import Recipe
 from batchlimit.ledger import Ledger
 from batchlimit.records import TrialRecord
 from batchlimit.reports import study_account, study_tables
+from batchlimit.reports.assignments import assignments
 from batchlimit.reports.markdown import write_markdown
 from batchlimit.reports.verdict import sentence, summary_lines
 from batchlimit.tuning.statistics import estimate
@@ -76,9 +76,8 @@ def mnist(folder: Path) -> str:
         "| recipe | batch size | steps | n | test accuracy | interval (95 %) | the paper | our bar | minutes a run |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    many: list[tuple[str, list[TrialRecord]]] = []
     base = named["muon-60000"][1].updated({"precision": "bf16"})
-    others = []
+    headlines, others = [], []
     for (size, *_), group in groups.items():
         recipe = group[0].config.recipe
         plain = recipe.updated({"precision": "fp32"})
@@ -89,11 +88,12 @@ def mnist(folder: Path) -> str:
         paper, bar = REFERENCES.get((recipe.solver, size), ("-", "-"))
         minutes = sum(r.seconds for r in group) / len(group) / 60
         title = f"{name} (bf16)" if recipe.precision == "bf16" else name
-        many += [(title, group)] if len(group) >= MANY else []
+        if len(group) >= MANY:
+            headlines.append(early(title, group))
         lines.append(f"| {title} | {size:,} | {scores(group)} | {paper} | {bar} | {minutes:.0f} |")
     lines += [
         "",
-        *(early(name, group) for name, group in many),
+        *headlines,
         "",
         "## What else was tried at full batch",
         "",
@@ -134,19 +134,15 @@ def early(name: str, group: Sequence[TrialRecord]) -> str:
 
 def changes(recipe: Recipe, base: Recipe) -> str:
     """Return what a recipe has otherwise than `base`, field by field."""
-    own, other = (flattened(one.model_dump(mode="json")) for one in (recipe, base))
-    set_by_hand = [flattened(one.model_dump(mode="json", exclude_defaults=True)) for one in (recipe, base)]
-    keys = [key for one in set_by_hand for key in one if own.get(key) != other.get(key)]
-    return ", ".join(f"{key} {own.get(key, 'none')}" for key in dict.fromkeys(keys))
+    own, other = settings(recipe), settings(base)
+    set_by_hand = {**settings(recipe, exclude_defaults=True), **settings(base, exclude_defaults=True)}
+    return ", ".join(f"{key} {own.get(key, 'none')}" for key in set_by_hand if own.get(key) != other.get(key))
 
 
-def flattened(fields: dict[str, Any], before: str = "") -> dict[str, str]:
-    """Return nested fields under their dotted names, as text."""
-    flat: dict[str, str] = {}
-    for key, value in fields.items():
-        inner = flattened(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": str(value)}
-        flat |= inner
-    return flat
+def settings(recipe: Recipe, *, exclude_defaults: bool = False) -> dict[str, str]:
+    """Return a recipe's fields under their dotted names, as text."""
+    dumped = recipe.model_dump(mode="json", exclude_none=True, exclude_defaults=exclude_defaults)
+    return dict(word.replace('"', "").split("=", 1) for word in assignments(dumped))
 
 
 def digits(folder: Path) -> str:

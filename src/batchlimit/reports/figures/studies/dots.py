@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 
 from batchlimit.config import Scalar
@@ -131,9 +129,11 @@ def _panel(
 
 
 def _axis(y: Measure, domain: tuple[float, float], ticks: int) -> alt.Axis:
-    values = y.labelled(*domain)
-    given: dict[str, Any] = {"values": list(values), "labelOverlap": "greedy"} if values else {"tickCount": ticks}
-    return alt.Axis(title=y.title, labelExpr=y.ticks, **{"labelOverlap": "parity", **given})
+    """Return the axis of values, labelled where the measure says, else at about so many ticks."""
+    values = list(y.labelled(*domain))
+    if values:
+        return alt.Axis(title=y.title, labelExpr=y.ticks, values=values, labelOverlap="greedy")
+    return alt.Axis(title=y.title, labelExpr=y.ticks, tickCount=ticks, labelOverlap="parity")
 
 
 def _aim_layers(aim: Target | None, y: Measure, x: alt.X) -> list[alt.Chart]:

@@ -21,7 +21,7 @@ _PERCENTS = ("top-1", "top-5", "accuracy", "error")
 REACH = 12.0
 # Percentages are drawn by their errors where the best is above the first, and errors differ by more than the second.
 _NEARLY_ALL, _ERRORS_DIFFER = 0.9, 6.0
-_LABELLED_ERRORS = tuple(digit * 10.0**power for power in range(0, -6, -1) for digit in (5, 2, 1))
+_LABELLED_ERRORS = (1.0, *(digit * 10.0**power for power in range(-1, -6, -1) for digit in (5, 2, 1)))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Measure:
         """Return the places to label between two; none where the axis may choose."""
         if self.least_error is None:
             return ()
-        places = (-math.log10(error) for error in _LABELLED_ERRORS if error <= 1.0)
+        places = (-math.log10(error) for error in _LABELLED_ERRORS)
         return tuple(place for place in places if low <= place <= high)
 
     def text(self, value: float | None) -> str:
