@@ -29,6 +29,10 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("convolutional", {"solver": name, "lr": 0.01, "weight_decay": 0.1}) for name in solvers.names()},
     # Its eigenvectors for the eigenvalue 0, which small convolutions have, are what rounding makes of them.
     "soap": ("perceptron", {"solver": "soap", "lr": 0.01, "weight_decay": 0.1}),
+    "whitened muon": (
+        "convolutional",
+        {"solver": "muon", "lr": 0.01, "weight_decay": 0.1, "solver_options": {"whiten": True}},
+    ),
     "clipped": ("perceptron", {**MOMENTUM, "clip_norm": 0.1}),
     "label smoothing": ("perceptron", {**MOMENTUM, "label_smoothing": 0.1}),
     "layer-wise adam": ("perceptron", {"solver": "adam", "lr": 0.1, "layerwise": {"upper": 1.0}}),

@@ -45,3 +45,14 @@ class NaiveMuon:
                 mean = self.first[index] / (1 - self.b1**self.count)
                 spread = np.sqrt(self.second[index] / (1 - self.b2**self.count))
                 self.weights[index] = weight - self.lr * self.companion * mean / (spread + 1e-8)
+
+
+def whitened_direction(gradient, inputs, damping):
+    """Newton-Schulz of G A^(-1/2), times A^(-1/2): A from loops over inputs, its root from its eigenvectors."""
+    a = 0.0
+    for row in inputs:
+        a = a + np.outer(row, row) / len(inputs)
+    a = a + damping * a.diagonal().mean() * np.eye(len(a))
+    values, vectors = np.linalg.eigh(a)
+    root = vectors @ np.diag(values**-0.5) @ vectors.T
+    return newton_schulz(gradient @ root) @ root

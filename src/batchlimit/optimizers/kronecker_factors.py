@@ -17,7 +17,7 @@ def is_factored(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
 
 
-def input_rows(layer: Layer, inputs: Tensor) -> Tensor:
+def input_rows(layer: Layer, inputs: Tensor, *, with_bias: bool = True) -> Tensor:
     """Return what the layer's weight matrix multiplies, (n, positions, in); a last column of ones goes with a bias.
 
     A linear layer's extra dimensions and a convolution's places are positions; a convolution's `in` is one patch, in
@@ -37,7 +37,7 @@ def input_rows(layer: Layer, inputs: Tensor) -> Tensor:
         rows = F.unfold(padded, layer.kernel_size, dilation=layer.dilation, stride=layer.stride).mT
     else:
         rows = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-    return F.pad(rows, (0, 1), value=1.0) if layer.bias is not None else rows
+    return F.pad(rows, (0, 1), value=1.0) if with_bias and layer.bias is not None else rows
 
 
 def output_rows(layer: Layer, gradient: Tensor) -> Tensor:
@@ -50,17 +50,11 @@ def output_rows(layer: Layer, gradient: Tensor) -> Tensor:
 BLOCK = 256
 
 
-class FactorStatistics:
-    """Sums over the micro-batches of one step from which one layer's factors A and G follow.
+class PassStatistics:
+    """What is gathered of one layer's inputs and output gradients over the micro-batches of one step.
 
-    A is the mean over examples of the sum over positions of a a^T, G the mean over examples and positions of g g^T,
-    with a the rows of `input_rows` and g the gradients of each example's own loss. Of every 256 examples of the step,
-    by their place in its batch, only the first `examples` enter: the same however the step is cut into passes. The loss
-    must be the mean over all examples of the step, so that an example's own gradient is what arrives times their
-    number.
-
-    Source: Martens and Grosse, 2015 (arXiv 1503.05671), section 3; for convolutions Grosse and Martens, 2016 (arXiv
-    1602.01407), equations 24 and 25. The labels are the data's: the 'empirical' Fisher, at no further backward pass.
+    Of every 256 examples of the step, by their place in its batch, only the first `examples` enter: the same however
+    the step is cut into passes. Passes count in training mode only, once they have gone back.
     """
 
     def __init__(self, layer: Layer, examples: int) -> None:
@@ -70,19 +64,14 @@ class FactorStatistics:
         self.handle: RemovableHandle = layer.register_forward_hook(self._forward)
 
     def clear(self) -> None:
-        """Forget all sums."""
+        """Forget all passes."""
         self._start = 0  # examples of the step before this pass
         self._size = 0  # examples of this pass
         self._went_back = False
-        self._used = 0
-        self._inputs: Tensor | None = None
-        self._outputs: Tensor | None = None
 
-    def factors(self) -> tuple[Tensor, Tensor] | None:
-        """Return (A, G) of the passes since the last `clear`, or None if there was no backward pass."""
-        if self._inputs is None or self._outputs is None:
-            return None
-        return self._inputs / self._used, self._outputs * ((self._start + self._size) ** 2 / self._used)
+    def _add(self, activations: Tensor, gradient: Tensor) -> None:
+        """Take in the chosen examples' inputs (n, ...) and output gradients (n, ...) of one pass."""
+        raise NotImplementedError
 
     def _forward(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if not (layer.training and output.requires_grad):
@@ -111,8 +100,35 @@ class FactorStatistics:
             places = torch.arange(start, start + len(gradient))  # on the host, that no device is waited for
             chosen = (places % BLOCK < self.examples).nonzero().squeeze(1).to(gradient.device)
             activations, gradient = activations[chosen], gradient[chosen]
-        if not len(gradient):
-            return
+        if len(gradient):
+            self._add(activations, gradient)
+
+
+class FactorStatistics(PassStatistics):
+    """Sums over the micro-batches of one step from which one layer's factors A and G follow.
+
+    A is the mean over examples of the sum over positions of a a^T, G the mean over examples and positions of g g^T,
+    with a the rows of `input_rows` and g the gradients of each example's own loss. The loss must be the mean over all
+    examples of the step, so that an example's own gradient is what arrives times their number.
+
+    Source: Martens and Grosse, 2015 (arXiv 1503.05671), section 3; for convolutions Grosse and Martens, 2016 (arXiv
+    1602.01407), equations 24 and 25. The labels are the data's: the 'empirical' Fisher, at no further backward pass.
+    """
+
+    def clear(self) -> None:
+        """Forget all sums."""
+        super().clear()
+        self._used = 0
+        self._inputs: Tensor | None = None
+        self._outputs: Tensor | None = None
+
+    def factors(self) -> tuple[Tensor, Tensor] | None:
+        """Return (A, G) of the passes since the last `clear`, or None if there was no backward pass."""
+        if self._inputs is None or self._outputs is None:
+            return None
+        return self._inputs / self._used, self._outputs * ((self._start + self._size) ** 2 / self._used)
+
+    def _add(self, activations: Tensor, gradient: Tensor) -> None:
         rows = input_rows(self.layer, activations.to(self.layer.weight.dtype))
         outputs = output_rows(self.layer, gradient.to(self.layer.weight.dtype))
         self._used += len(rows)

@@ -16,6 +16,7 @@ from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_numbers
 from batchlimit.optimizers.newton_schulz import orthogonalize
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
+from batchlimit.optimizers.whitening import Whitening, unwhitened, whitened
 from batchlimit.optimizers.wide_state import WideStateOptimizer, in_types_of, zero_moment
 
 Layers = Literal["all", "hidden", "matrices", "convolutions"]
@@ -42,11 +43,17 @@ def muon(
     eps: float = 1e-8,
     decay_exclude: str = "1d",
     capturable: bool = False,
+    whiten: bool = False,
+    damping: float = 1.0,
+    examples: int = 64,
+    max_factor_dim: int = 4096,
 ) -> torch.optim.Optimizer:
     """Return a `Muon`: orthogonalized momentum for matrices and convolutions, Adam for the rest (Jordan et al., 2024).
 
     `layers` says what is orthogonalized: 'all' tensors of two dimensions or more, only the 'hidden' ones (neither the
     first nor the last of them in the model's order), only 'matrices' (2-D) or only 'convolutions' (3-D and more).
+    With `whiten`, that happens in the basis in which a layer's inputs are white (`Whitening`: `damping`, `examples`,
+    `max_factor_dim`), and who trains calls `optimizer.attach(model)` before the first pass.
 
     Raises:
         InputError: no parameters, or an option out of its range.
@@ -83,6 +90,7 @@ def muon(
         betas=(beta1, beta2),
         eps=eps,
         capturable=capturable,
+        whitening=Whitening(damping=damping, examples=examples, max_dim=max_factor_dim) if whiten else None,
     )
 
 
@@ -121,6 +129,10 @@ class Muon(WideStateOptimizer):
     compare with it. With `capturable` the step can be recorded in a CUDA graph; off the CPU `lr` may be a tensor only
     then, as with torch's Adam. The companion's moments are fp32 at least, the momentum buffer of the parameter's type.
 
+    With `whitening`, a layer's direction is NewtonSchulz(U L^-T) L^-1, L L^T = A its inputs' second moment in the step:
+    `lr` is then about the root mean square by which a step moves each of its outputs. Call `attach(model)` before the
+    first pass; the hooks count examples on the host, so that no CUDA graph can hold them.
+
     Raises:
         InputError: an option out of its range.
 
@@ -145,6 +157,7 @@ class Muon(WideStateOptimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         capturable: bool = False,
+        whitening: Whitening | None = None,
     ) -> None:
         check_numbers("muon", lr=lr, eps=eps, weight_decay=weight_decay)
         for name, decay in (("momentum", momentum), ("beta1", betas[0]), ("beta2", betas[1])):
@@ -170,7 +183,12 @@ class Muon(WideStateOptimizer):
             "eps": eps,
             "capturable": capturable,
         }
+        if whitening is not None and capturable:
+            raise InputError(
+                "muon cannot be capturable with whiten, whose hooks run on the host. Valid: one of the two."
+            )
         super().__init__(params, defaults)
+        self._whitening = whitening
         for group in self.param_groups:
             if group["rate_factor"] < 0:
                 raise InputError(f"muon's companion_lr_factor is {group['rate_factor']:g}. Valid: 0 or more.")
@@ -178,6 +196,25 @@ class Muon(WideStateOptimizer):
                 raise InputError(
                     "muon orthogonalizes tensors of two dimensions or more. Valid: the rest in a companion."
                 )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs besides groups and state: the layers whose inputs it looks at."""
+        return {**super().__getstate__(), "_whitening": self._whitening}
+
+    def attach(self, model: nn.Module) -> None:
+        """Look at the inputs of the model's layers from now on, where they are to be whitened.
+
+        Raises:
+            InputError: none can be.
+        """
+        if self._whitening is not None:
+            weights = (p for group in self.param_groups if group["orthogonal"] for p in group["params"])
+            self._whitening.attach(model, weights)
+
+    def detach(self) -> None:
+        """Take the hooks off the model."""
+        if self._whitening is not None:
+            self._whitening.detach()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -198,11 +235,17 @@ class Muon(WideStateOptimizer):
         lr = group["lr"] * group["rate_factor"]
         for alike in _alike(parameters):
             updates = [self._momentum(parameter, group) for parameter in alike]
+            roots = [self._whitening.root(parameter) if self._whitening is not None else None for parameter in alike]
+            updates = [u if root is None else whitened(u, root) for u, root in zip(updates, roots, strict=True)]
             stacked = updates[0] if len(updates) == 1 else torch.stack(updates)
             if group["ns_precision"] == "bf16":
                 stacked = stacked.bfloat16()
             directions = orthogonalize(stacked, steps=group["ns_steps"])
-            for parameter, direction in zip(alike, [directions] if len(alike) == 1 else directions, strict=True):
+            for parameter, root, direction in zip(
+                alike, roots, [directions] if len(alike) == 1 else directions, strict=True
+            ):
+                if root is not None:
+                    direction = unwhitened(direction.to(root.dtype), root)
                 if group["weight_decay"]:
                     parameter.mul_(1.0 - lr * group["weight_decay"])
                 _descend(
