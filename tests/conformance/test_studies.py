@@ -28,7 +28,7 @@ from batchlimit.workloads import workloads
 NAMES = studies.names()
 SCALES = get_args(ScaleName)
 MOST_TRIALS = {"smoke": 45, "quick": 300}
-OF_MANY_SOLVERS = {"smoke": 110, "quick": 560}
+OF_MANY_SOLVERS = {"smoke": 110, "quick": 570}
 TRACES = ("train loss", "train", "selection", "test")
 
 every_study = pytest.mark.parametrize("name", NAMES)

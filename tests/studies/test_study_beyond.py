@@ -7,7 +7,18 @@ from collections.abc import Callable
 from study_worlds import effort_of, facts_of, judged, result
 
 from batchlimit.studies.arm import Arm
-from batchlimit.studies.beyond import ABLATION, AVERAGED, FEWER, FINALISTS, PROTOTYPE, SOLVERS, WHOLE, arms, updates_of
+from batchlimit.studies.beyond import (
+    ABLATION,
+    AVERAGED,
+    FEWER,
+    FINALISTS,
+    PROTOTYPE,
+    SOLVERS,
+    WHITENED,
+    WHOLE,
+    arms,
+    updates_of,
+)
 from batchlimit.studies.recipes import AT_FULL
 from batchlimit.studies.results import ArmResult
 
@@ -121,8 +132,22 @@ def test_same_budget_for_all_and_more_seeds_for_the_finalists() -> None:
 def test_fewer_updates_are_thirty_and_fewer() -> None:
     found = result("beyond", world(0.99), scale="paper")
     made = [arm for arm in found.arms if arm.labels["part"] == FEWER]
-    assert [updates_of(arm, found) for arm in made] == [30, 15, 10, 20]
+    assert [updates_of(arm, found) for arm in made] == [30, 30, 15, 15, 10, 10, 20, 20]
     assert all(isinstance(arm, ArmResult) and arm.labels["updates"] == updates_of(arm, found) for arm in made)
+
+
+def test_fewer_updates_on_whitened_inputs_beside_those_as_they_are() -> None:
+    def metric(arm: Arm) -> float | None:
+        return 0.98 if arm.labels.get("solver") == WHITENED else 0.95
+
+    found = result("beyond", metric)
+    assert judged(found, "a third of the updates").agreement == "agrees"
+    assert judged(result("beyond", world(0.99)), "a third of the updates").agreement == "undecided"
+    made = [arm for arm in arms(facts_of(), effort_of()) if arm.labels["part"] == FEWER]
+    assert {arm.recipe.solver_options.get("whiten", False) for arm in made} == {False, True}
+    assert len({(arm.budget, len(arm.space["lr"]), arm.seeds) for arm in made}) == 1
+    unfit = arms(facts_of(refused={"kfac": "no layer"}), effort_of())
+    assert all(arm.labels["solver"] == "muon" for arm in unfit if arm.labels["part"] == FEWER)
 
 
 def test_recipes_found_by_hand_need_what_they_change() -> None:
