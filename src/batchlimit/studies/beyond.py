@@ -56,12 +56,12 @@ PROTOTYPES: dict[str, tuple[float, float, float, int, dict[str, Any]]] = {
         },
     ),
 }  # fmt: skip
-SHORTER = (1 / 2, 1 / 3, 2 / 3)
+LENGTHS = {1.0: "whole", 1 / 2: "a half", 1 / 3: "a third", 2 / 3: "two thirds"}
 WHITENED = "muon, whitened"
 WHOLE, TORCHS, NO_DROPOUT = "muon, whole", "torch's initialization", "no dropout"
 TARGET: Labels = {"part": "baseline"}
 AT_FULL: Labels = {"part": SOLVERS, "batch": "full"}
-IN_A_THIRD: Labels = {"part": FEWER, "share": 0.333}
+IN_A_THIRD: Labels = {"part": FEWER, "length": LENGTHS[1 / 3]}
 WHY_MNIST = "an aim for MNIST with the paper's LeNet in 30 epochs"
 WHY_LENET5 = "a comparison across two models of MNIST: LeNet-5 here, the paper's LeNet there"
 
@@ -76,7 +76,7 @@ def arms(facts: Facts, effort: Effort) -> tuple[Arm, ...]:
         *(_prototype(facts, effort, of) for of in prototypes(facts, effort)),
         *(
             _shorter(facts, effort, factor, whiten)
-            for factor in (1.0, *SHORTER[: effort.most(1, 2, 3)])
+            for factor in tuple(LENGTHS)[: effort.most(2, 3, 4)]
             for whiten in ((False,) if "kfac" in facts.refused else (False, True))  # both look at layers' inputs
         ),
         *(_variant(facts, effort, name, recipe) for name, recipe in variants(facts).items()),
@@ -155,7 +155,7 @@ def _shorter(facts: Facts, effort: Effort, factor: float, whiten: bool) -> Arm:
     epochs = effort.times(factor)
     updates = epochs.steps(batch_size=facts.full, dataset_size=facts.dataset_size)
     labels: Labels = {"part": FEWER, "solver": WHITENED if whiten else "muon", "updates": updates}
-    labels |= {"epochs": length(facts, effort, factor), "share": round(factor, 3)}
+    labels |= {"epochs": length(facts, effort, factor), "length": LENGTHS[factor]}
     recipe = muon(facts, "full")
     if whiten:  # its LR is how far outputs move, and weights by more
         recipe = muon(facts, "full", lr=recipe.lr / 2, solver_options={"momentum": 0.9, "whiten": True})
