@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from study_worlds import effort_of, facts_of, judged, result
 
+from batchlimit.config import Recipe
 from batchlimit.studies.arm import Arm
 from batchlimit.studies.beyond import (
     ABLATION,
-    AVERAGED,
     FEWER,
     FINALISTS,
     PROTOTYPE,
@@ -19,6 +20,7 @@ from batchlimit.studies.beyond import (
     arms,
     updates_of,
 )
+from batchlimit.studies.prototypes import AVERAGED, IN_HALF, PROTOTYPES
 from batchlimit.studies.recipes import AT_FULL
 from batchlimit.studies.results import ArmResult
 
@@ -151,7 +153,7 @@ def test_fewer_updates_on_whitened_inputs_beside_those_as_they_are() -> None:
 
 
 def test_recipes_found_by_hand_need_what_they_change() -> None:
-    for own, count in ((True, 4), (False, 3)):
+    for own, count in ((True, 5), (False, 3)):
         made = arms(facts_of(own_weights=own), effort_of(scale="paper"))
         found = {str(arm.labels["prototype"]): arm.recipe for arm in made if arm.labels["part"] == PROTOTYPE}
         assert len(found) == count
@@ -161,3 +163,20 @@ def test_recipes_found_by_hand_need_what_they_change() -> None:
             assert averaging is not None
             assert averaging.start.steps(batch_size=60_000, dataset_size=60_000, total_steps=30) == 22
     assert sum(arm.labels["part"] == PROTOTYPE for arm in arms(facts_of(own_weights=True), effort_of())) == 2
+
+
+@pytest.mark.parametrize("of", PROTOTYPES)
+def test_recipes_found_by_hand_last_as_long_as_they_say(of: str) -> None:
+    one = PROTOTYPES[of]
+    recipe = Recipe.model_validate({"solver": "muon", **one.fields()})
+    assert recipe.warmup.steps(batch_size=60_000, dataset_size=60_000, total_steps=one.updates) == one.warmup
+    assert round(30 * one.share) == one.updates
+
+
+def test_a_prototype_for_half_the_epochs_counts_among_fifteen_updates() -> None:
+    def metric(arm: Arm) -> float | None:
+        return 0.993 if arm.labels.get("prototype") == IN_HALF else 0.95
+
+    found = result("beyond", metric, scale="paper", facts=facts_of("mnist", own_weights=True))
+    assert judged(found, FIFTEEN).agreement == "agrees"
+    assert judged(found, THIRTY).agreement == "differs"

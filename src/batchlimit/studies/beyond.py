@@ -15,7 +15,7 @@ AdamW at a tenth of the LR for biases. Recipes found by hand are there too: of L
 decay, 1 epoch of 30 for warmup), of the paper's LeNet with weight decay (LR 0.15, decay 0.2, else the same), and, on
 the paper's scale, the prototype itself with nothing tuned (LR 0.1, 2 epochs) and, where the model has initial weights
 of its own, that with weight decay, orthogonal ones in their place and the mean of the last weights (decay of power 0.5,
-tail from epoch 22 of 30).
+tail from epoch 22 of 30), and one for half the epochs on whitened inputs (`prototypes`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from dataclasses import replace
 from typing import Any
 
 from batchlimit.config import Recipe, Scalar
-from batchlimit.durations import Duration
 from batchlimit.studies import studies
 from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.claims import Claim, Judgement, better, missing, only_if, only_on, reaches
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import Judge, keeps, opposite
+from batchlimit.studies.prototypes import PROTOTYPES, prototypes
 from batchlimit.studies.recipes import derived, lr_window, space
 from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.solvers import LATER, PAPER, after_the_paper
@@ -41,21 +41,6 @@ SOLVERS, FEWER, ABLATION, PROTOTYPE = "solvers", "fewer updates", "ablation", "n
 OLD, NEW = "of the paper", "later"
 # The most promising at each batch size, by tuning on digits and on MNIST with LeNet-5.
 FINALISTS = {"full": ("lamb", "muon", "soap", "kfac"), "huge": ("muon", "kfac"), "large": ("lamb", "muon", "soap")}
-# Found by hand on two models of MNIST: LR, momentum, power of the decay, warmup epochs of 30, and what else changes.
-AVERAGED = "of the paper's LeNet, averaged"
-PROTOTYPES: dict[str, tuple[float, float, float, int, dict[str, Any]]] = {
-    "of LeNet-5": (0.2, 0.7, 1.0, 1, {}),
-    "of the paper's LeNet, with weight decay": (0.15, 0.7, 1.0, 1, {"weight_decay": 0.2}),
-    "of the paper's LeNet": (0.1, 0.9, 0.5, 2, {}),
-    AVERAGED: (
-        0.15, 0.7, 0.5, 1,
-        {
-            "weight_decay": 0.2,
-            "initialization": "orthogonal",
-            "averaging": {"kind": "tail", "start": Duration(round(22 / 30, 4), "fraction")},
-        },
-    ),
-}  # fmt: skip
 LENGTHS = {1.0: "whole", 1 / 2: "a half", 1 / 3: "a third", 2 / 3: "two thirds"}
 WHITENED = "muon, whitened"
 WHOLE, TORCHS, NO_DROPOUT = "muon, whole", "torch's initialization", "no dropout"
@@ -137,18 +122,13 @@ def _solver(facts: Facts, effort: Effort, solver: str, batch: str) -> Arm:
     return _seeded(arm, max(effort.seeds, more))
 
 
-def prototypes(facts: Facts, effort: Effort) -> list[str]:
-    """Return the names of the recipes found by hand, that with other initial weights only where they can be set."""
-    return [of for of in PROTOTYPES if of != AVERAGED or facts.own_weights][: effort.most(2, 2, 4)]
-
-
 def _prototype(facts: Facts, effort: Effort, of: str) -> Arm:
+    prototype = PROTOTYPES[of]
     labels: Labels = {"part": PROTOTYPE, "solver": "muon", "origin": NEW, "prototype": of}
-    labels["epochs"] = length(facts, effort)
-    lr, momentum, power, warmup, other = PROTOTYPES[of]
-    options = {"solver_options": {"momentum": momentum}, "schedule_options": {"power": power}, **other}
-    recipe = muon(facts, "full", lr=lr, warmup=Duration(round(warmup / 30, 4), "fraction"), **options)
-    return _seeded(as_is(facts, effort, "full", labels, recipe), max(effort.seeds, effort.most(1, 10, 10)))
+    labels["epochs"] = length(facts, effort, prototype.share)
+    recipe = muon(facts, "full", **prototype.fields())
+    arm = as_is(facts, effort, "full", labels, recipe, epochs=effort.times(prototype.share))
+    return _seeded(arm, max(effort.seeds, effort.most(1, 10, 10)))
 
 
 def _shorter(facts: Facts, effort: Effort, factor: float, whiten: bool) -> Arm:
