@@ -211,7 +211,8 @@ def test_attaching_does_nothing_where_nothing_is_whitened() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"damping": 0.0}, "damping = 0.0 for the solver 'muon'. Valid: above 0"),
+        ({"damping": 0.0}, "muon's damping is 0. Valid: above 0"),
+        ({"damping": float("inf")}, "muon's damping is inf"),
         ({"examples": 0}, "muon's examples is 0. Valid: 1 or more"),
         ({"max_factor_dim": 0}, "muon's max_factor_dim is 0"),
         ({"capturable": True}, "capturable with whiten"),

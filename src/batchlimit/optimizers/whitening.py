@@ -11,13 +11,13 @@ with the norm of the inputs as measured; gradients times A^-1: Benzing, 2022 (ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from batchlimit.errors import InputError
-from batchlimit.optimizers.checks import check_positive
 from batchlimit.optimizers.kronecker_factors import PassStatistics, input_rows, is_factored
 from batchlimit.optimizers.wide_state import wide
 
@@ -34,7 +34,8 @@ class Whitening:
     """
 
     def __init__(self, *, damping: float, examples: int, max_dim: int) -> None:
-        check_positive("muon", damping=damping)
+        if not 0.0 < damping < math.inf:
+            raise InputError(f"muon's damping is {damping:g}. Valid: above 0.")
         for name, count in (("examples", examples), ("max_factor_dim", max_dim)):
             if count < 1:
                 raise InputError(f"muon's {name} is {count}. Valid: 1 or more.")
