@@ -130,8 +130,8 @@ class Muon(WideStateOptimizer):
     then, as with torch's Adam. The companion's moments are fp32 at least, the momentum buffer of the parameter's type.
 
     With `whitening`, a layer's direction is NewtonSchulz(U L^-T) L^-1, L L^T = A its inputs' second moment in the step:
-    `lr` is then about the root mean square by which a step moves each of its outputs. Call `attach(model)` before the
-    first pass; the hooks count examples on the host, so that no CUDA graph can hold them.
+    `lr` is then about the root mean square by which a step moves each of its outputs, less with damping. Call
+    `attach(model)` before the first pass; the hooks count examples on the host, so that no CUDA graph can hold them.
 
     Raises:
         InputError: an option out of its range.

@@ -5,8 +5,9 @@ with ||D A^(1/2)|| <= 1 in the spectral norm, D = -polar(G A^(-1/2)) A^(-1/2) lo
 D = -polar(G) does where ||D|| <= 1: orthogonalization, between two changes of basis. Where inputs share a large mean,
 as images and the outputs of ReLUs do, plain orthogonalization spends its bound on that one direction.
 
-Source: our own derivation, from steepest descent under operator norms (Bernstein and Newhouse, 2024, arXiv 2409.20325)
-with the norm of the inputs as measured; gradients times A^-1: Benzing, 2022 (arXiv 2201.12250).
+Source: derived here, from steepest descent under operator norms (Bernstein and Newhouse, 2024, arXiv 2409.20325) with
+the norm of the inputs as measured; gradients times A^-1: Benzing, 2022 (arXiv 2201.12250). Others whiten Muon by the
+gradients' statistics, or equilibrate them (Chang et al., 2026, arXiv 2603.28254).
 """
 
 from __future__ import annotations
