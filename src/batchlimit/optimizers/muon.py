@@ -53,7 +53,8 @@ def muon(
     `layers` says what is orthogonalized: 'all' tensors of two dimensions or more, only the 'hidden' ones (neither the
     first nor the last of them in the model's order), only 'matrices' (2-D) or only 'convolutions' (3-D and more).
     With `whiten`, that happens in the basis in which a layer's inputs are white (`Whitening`: `damping`, `examples`,
-    `max_factor_dim`), and who trains calls `optimizer.attach(model)` before the first pass.
+    `max_factor_dim`), and who trains calls `optimizer.attach(model)` before the first pass. Fewer `examples` cost less:
+    with 64 the moments of large convolutions can take longer than their gradients.
 
     Raises:
         InputError: no parameters, or an option out of its range.
