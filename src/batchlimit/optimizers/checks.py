@@ -34,6 +34,13 @@ def check_positive(solver: str, **options: float | None) -> None:
             raise InputError(f"{name} = {value} for the solver '{solver}'. Valid: above 0, or none.")
 
 
+def check_counts(solver: str, **options: int) -> None:
+    """Raise an `InputError` that names the first of `options` that is below 1."""
+    for name, count in options.items():
+        if count < 1:
+            raise InputError(f"{solver}'s {name} is {count}. Valid: 1 or more.")
+
+
 def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
     """Raise an `InputError` unless `value` is one of `choices`."""
     if value not in choices:

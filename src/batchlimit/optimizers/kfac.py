@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_numbers
-from batchlimit.optimizers.kronecker_factors import FactorStatistics, is_factored
+from batchlimit.optimizers.checks import check_counts, check_numbers
+from batchlimit.optimizers.kronecker_factors import FactorStatistics, Layer, factored_layers
 from batchlimit.optimizers.param_groups import decay_groups
 
 
@@ -102,9 +102,7 @@ class Kfac(torch.optim.Optimizer):
             raise InputError(f"kfac's damping is {damping:g}. Valid: above 0.")
         if not kl_clip >= 0.0:
             raise InputError(f"kfac's kl_clip is {kl_clip:g}. Valid: 0 (no bound) or more.")
-        for name, count in (("invert_every", invert_every), ("examples", examples), ("max_factor_dim", max_factor_dim)):
-            if count < 1:
-                raise InputError(f"kfac's {name} is {count}. Valid: 1 or more.")
+        check_counts("kfac", invert_every=invert_every, examples=examples, max_factor_dim=max_factor_dim)
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(params, defaults)
         if any(p.dtype not in (torch.float32, torch.float64) for group in self.param_groups for p in group["params"]):
@@ -129,9 +127,8 @@ class Kfac(torch.optim.Optimizer):
             InputError: no layer of the model has both Kronecker factors and a weight that this optimizer moves.
         """
         self.detach()
-        mine = {parameter for group in self.param_groups for parameter in group["params"]}
-        layers = [layer for layer in model.modules() if is_factored(layer) and layer.weight in mine]
-        self._statistics = [FactorStatistics(layer, self.examples) for layer in layers if self._fits(layer)]  # type: ignore[arg-type]
+        layers = factored_layers(model, (parameter for group in self.param_groups for parameter in group["params"]))
+        self._statistics = [FactorStatistics(layer, self.examples) for layer in layers if self._fits(layer)]
         if not self._statistics:
             raise InputError(
                 "kfac found no layer to factor. Valid: a model with nn.Linear or ungrouped nn.Conv2d layers of at most "
@@ -169,11 +166,9 @@ class Kfac(torch.optim.Optimizer):
                     self._descend(parameter, direction, group)
         return loss
 
-    def _fits(self, layer: nn.Module) -> bool:
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        inputs = weight.numel() // len(weight) + (layer.bias is not None)
-        return max(len(weight), inputs) <= self.max_factor_dim
+    def _fits(self, layer: Layer) -> bool:
+        inputs = layer.weight[0].numel() + (layer.bias is not None)
+        return max(len(layer.weight), inputs) <= self.max_factor_dim
 
     def _natural_gradient(self, statistics: FactorStatistics) -> dict[Tensor, Tensor]:
         """Return D for a layer's weight and bias; nothing where they have no gradient or no factors yet."""

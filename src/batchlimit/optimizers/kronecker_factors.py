@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,9 +14,15 @@ from torch.utils.hooks import RemovableHandle
 Layer = nn.Linear | nn.Conv2d
 
 
-def is_factored(module: nn.Module) -> bool:
-    """Return whether a layer has Kronecker factors here: linear layers and ungrouped 2-D convolutions."""
-    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+def factored_layers(model: nn.Module, weights: Iterable[Tensor]) -> list[Layer]:
+    """Return the linear layers and ungrouped 2-D convolutions of `model`, which have factors, with one of `weights`."""
+    mine = set(weights)
+    return [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+        if layer.weight in mine
+    ]
 
 
 def input_rows(layer: Layer, inputs: Tensor, *, with_bias: bool = True) -> Tensor:
@@ -47,10 +55,15 @@ def output_rows(layer: Layer, gradient: Tensor) -> Tensor:
     return gradient.reshape(len(gradient), -1, gradient.shape[-1])
 
 
+def with_gram(total: Tensor | None, rows: Tensor, *, parts: int = 1) -> Tensor:
+    """Return rows^T rows / `parts` of rows (n, in), added to `total` in place where there is one."""
+    return rows.mT @ rows / parts if total is None else total.addmm_(rows.mT, rows, alpha=1.0 / parts)
+
+
 BLOCK = 256
 
 
-class PassStatistics:
+class PassStatistics(ABC):
     """What is gathered of one layer's inputs and output gradients over the micro-batches of one step.
 
     Of every 256 examples of the step, by their place in its batch, only the first `examples` enter: the same however
@@ -69,9 +82,9 @@ class PassStatistics:
         self._size = 0  # examples of this pass
         self._went_back = False
 
+    @abstractmethod
     def _add(self, activations: Tensor, gradient: Tensor) -> None:
         """Take in the chosen examples' inputs (n, ...) and output gradients (n, ...) of one pass."""
-        raise NotImplementedError
 
     def _forward(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if not (layer.training and output.requires_grad):
@@ -132,11 +145,5 @@ class FactorStatistics(PassStatistics):
         rows = input_rows(self.layer, activations.to(self.layer.weight.dtype))
         outputs = output_rows(self.layer, gradient.to(self.layer.weight.dtype))
         self._used += len(rows)
-        positions = rows.shape[1]
-        rows, outputs = rows.flatten(0, 1), outputs.flatten(0, 1)
-        if self._inputs is None or self._outputs is None:
-            self._inputs = rows.mT @ rows
-            self._outputs = outputs.mT @ outputs / positions
-        else:
-            self._inputs.addmm_(rows.mT, rows)
-            self._outputs.addmm_(outputs.mT, outputs, alpha=1.0 / positions)
+        self._inputs = with_gram(self._inputs, rows.flatten(0, 1))
+        self._outputs = with_gram(self._outputs, outputs.flatten(0, 1), parts=rows.shape[1])

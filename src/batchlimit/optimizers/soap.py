@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.checks import check_numbers
+from batchlimit.optimizers.checks import check_counts, check_numbers
 from batchlimit.optimizers.param_groups import decay_groups
 
 
@@ -85,8 +85,7 @@ class Soap(torch.optim.Optimizer):
                 raise InputError(f"soap's beta{index} is {beta:g}. Valid: 0 to 1, 1 excluded.")
         if precondition_every < 1:
             raise InputError(f"soap's precondition_every is {precondition_every}. Valid: 1 update or more.")
-        if max_preconditioner_dim < 1:
-            raise InputError(f"soap's max_preconditioner_dim is {max_preconditioner_dim}. Valid: 1 or more.")
+        check_counts("soap", max_preconditioner_dim=max_preconditioner_dim)
         defaults = {
             "lr": lr,
             "betas": betas,

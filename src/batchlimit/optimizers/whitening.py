@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.errors import InputError
-from batchlimit.optimizers.kronecker_factors import PassStatistics, input_rows, is_factored
+from batchlimit.optimizers.checks import check_counts
+from batchlimit.optimizers.kronecker_factors import PassStatistics, factored_layers, input_rows, with_gram
 from batchlimit.optimizers.wide_state import wide
 
 
@@ -37,9 +38,7 @@ class Whitening:
     def __init__(self, *, damping: float, examples: int, max_dim: int) -> None:
         if not 0.0 < damping < math.inf:
             raise InputError(f"muon's damping is {damping:g}. Valid: above 0.")
-        for name, count in (("examples", examples), ("max_factor_dim", max_dim)):
-            if count < 1:
-                raise InputError(f"muon's {name} is {count}. Valid: 1 or more.")
+        check_counts("muon", examples=examples, max_factor_dim=max_dim)
         self.damping = damping
         self.examples = examples
         self.max_dim = max_dim
@@ -52,15 +51,13 @@ class Whitening:
             InputError: there is no such layer of at most `max_dim` inputs.
         """
         self.detach()
-        mine = set(weights)
-        layers = [layer for layer in model.modules() if is_factored(layer) and layer.weight in mine]
-        small = [layer for layer in layers if layer.weight[0].numel() <= self.max_dim]  # type: ignore[index]
+        small = [layer for layer in factored_layers(model, weights) if layer.weight[0].numel() <= self.max_dim]
         if not small:
             raise InputError(
                 "muon found no layer whose inputs to whiten. Valid: a model with nn.Linear or ungrouped nn.Conv2d "
                 f"layers of at most {self.max_dim} inputs (max_factor_dim), or whiten = false."
             )
-        self._moments = {layer.weight: InputMoment(layer, self.examples) for layer in small}  # type: ignore[misc, arg-type]
+        self._moments = {layer.weight: InputMoment(layer, self.examples) for layer in small}
 
     def detach(self) -> None:
         """Take the hooks off the model."""
@@ -77,8 +74,7 @@ class Whitening:
         if self._moments is None:
             raise RuntimeError("muon with whiten = true sees no model: call optimizer.attach(model) before the passes.")
         gathered = self._moments.get(weight)
-        moment = gathered.mean() if gathered is not None else None
-        if gathered is None or moment is None:
+        if gathered is None or (moment := gathered.mean()) is None:
             return None
         gathered.clear()
         mean = moment.diagonal().mean().clamp(min=torch.finfo(moment.dtype).tiny)
@@ -104,10 +100,7 @@ class InputMoment(PassStatistics):
         kept = activations.to(wide(self.layer.weight.dtype))
         rows = input_rows(self.layer, kept, with_bias=False).flatten(0, 1)
         self._rows += len(rows)
-        if self._sum is None:
-            self._sum = rows.mT @ rows
-        else:
-            self._sum.addmm_(rows.mT, rows)
+        self._sum = with_gram(self._sum, rows)
 
 
 def whitened(matrix: Tensor, root: Tensor) -> Tensor:

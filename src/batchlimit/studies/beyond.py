@@ -29,7 +29,7 @@ from batchlimit.studies.arm import Arm, Labels
 from batchlimit.studies.claims import Claim, Judgement, better, missing, only_if, only_on, reaches
 from batchlimit.studies.facts import Effort, Facts
 from batchlimit.studies.judges import Judge, keeps, opposite
-from batchlimit.studies.prototypes import PROTOTYPES, prototypes
+from batchlimit.studies.prototypes import PROTOTYPES, can_whiten, prototypes
 from batchlimit.studies.recipes import derived, lr_window, space
 from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.solvers import LATER, PAPER, after_the_paper
@@ -62,7 +62,7 @@ def arms(facts: Facts, effort: Effort) -> tuple[Arm, ...]:
         *(
             _shorter(facts, effort, factor, whiten)
             for factor in tuple(LENGTHS)[: effort.most(2, 3, 4)]
-            for whiten in ((False,) if "kfac" in facts.refused else (False, True))  # both look at layers' inputs
+            for whiten in ((False, True) if can_whiten(facts) else (False,))
         ),
         *(_variant(facts, effort, name, recipe) for name, recipe in variants(facts).items()),
         *(_solver(facts, effort, solver, batch) for batch in batches[1:] for solver in solvers(facts, effort)),

@@ -16,7 +16,7 @@ from batchlimit.studies.facts import Effort, Facts
 class Prototype:
     """One of them: its LR, momentum, decay and warmup (in updates of `updates`), and what else it changes.
 
-    `share` of the study's epochs are trained. Whether it needs a model with initial weights of its own, or one whose
+    Whether it needs a model with initial weights of its own, or one whose
     layers' inputs can be seen, follows from what it changes.
     """
 
@@ -25,14 +25,18 @@ class Prototype:
     power: float = 1.0
     warmup: int = 1
     updates: int = 30
-    share: float = 1.0
     options: Mapping[str, Scalar] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def share(self) -> float:
+        """The share of a study's epochs that are trained: of the 30 of MNIST, one update each."""
+        return self.updates / 30
+
     def fits(self, facts: Facts) -> bool:
-        """Return whether it can be trained: both K-FAC and whitening look at layers' inputs."""
+        """Return whether it can be trained on the workload."""
         weights = facts.own_weights or "initialization" not in self.changes
-        return weights and not (self.options.get("whiten") and "kfac" in facts.refused)
+        return weights and (can_whiten(facts) or not self.options.get("whiten"))
 
     def fields(self) -> dict[str, Any]:
         """Return the recipe's fields in which it is not the Muon of the study."""
@@ -45,14 +49,14 @@ class Prototype:
         }
 
 
+def can_whiten(facts: Facts) -> bool:
+    """Return whether the model has layers whose inputs can be seen, which K-FAC looks at too."""
+    return "kfac" not in facts.refused
+
+
 def share_of(updates: int, total: int) -> Duration:
     """Return `updates` of `total` as a share with four decimals, which of a training of `total` updates is as many."""
     return Duration(math.floor(10_000 * updates / total) / 10_000, "fraction")  # parts of an update count as one
-
-
-def averaged(start: int, total: int) -> dict[str, Any]:
-    """Return orthogonal initial weights and the mean of the weights after update `start`."""
-    return {"initialization": "orthogonal", "averaging": {"kind": "tail", "start": share_of(start, total)}}
 
 
 AVERAGED = "of the paper's LeNet, averaged"
@@ -61,11 +65,18 @@ PROTOTYPES = {
     "of LeNet-5": Prototype(0.2),
     "of the paper's LeNet, with weight decay": Prototype(0.15, changes={"weight_decay": 0.2}),
     "of the paper's LeNet": Prototype(0.1, momentum=0.9, power=0.5, warmup=2),
-    AVERAGED: Prototype(0.15, power=0.5, changes={"weight_decay": 0.2, **averaged(22, 30)}),
+    AVERAGED: Prototype(
+        0.15,
+        power=0.5,
+        changes={
+            "weight_decay": 0.2,
+            "initialization": "orthogonal",
+            "averaging": {"kind": "tail", "start": share_of(22, 30)},
+        },
+    ),
     IN_HALF: Prototype(
         0.25,
         updates=15,
-        share=1 / 2,
         options={"whiten": True, "examples": 8},
         changes={"weight_decay": 0.3, "initialization": "orthogonal"},
     ),
