@@ -78,7 +78,7 @@ def test_a_norm_of_what_is_not_finite_is_not_finite(bad: float) -> None:
 
 def test_norms_of_more_than_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     tensor = torch.arange(100.0).reshape(4, 25)
-    monkeypatch.setattr("batchlimit.optimizers.trust_ratio.PIECE", 7)
+    monkeypatch.setattr("batchlimit.optimizers.kernels.BLOCK", 7)
     assert float(norms([tensor])) == pytest.approx(sum(i * i for i in range(100)) ** 0.5, rel=1e-6)
 
 

