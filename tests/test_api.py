@@ -94,7 +94,9 @@ def test_a_recipe_that_cannot_train_the_model_is_left_out_and_named() -> None:
     assert finding.problem == ""
     assert "kfac" not in finding.recipes
     assert "muon" in finding.recipes
-    assert finding.refused == {"kfac": "kfac found no layer to factor."}
+    assert finding.refused["kfac"] == "kfac found no layer to factor."
+    assert finding.refused["whitened muon"].startswith("muon found no layer whose inputs to whiten.")
+    assert len(finding.refused) == 2
     assert "Not tried, for it cannot train this model: kfac found no layer to factor." in rests_on(finding)
     assert as_json(finding, None)["refused"] == finding.refused
     # One that is asked for by name is an error, before any training.

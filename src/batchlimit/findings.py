@@ -54,6 +54,11 @@ class Measurement(Finding):
     metric_decision: Decision = "undecided"
 
     @property
+    def decided_by_loss(self) -> bool:
+        """Whether the loss, which linear scaling has to hold too, makes the decision another than the metric's own."""
+        return self.decision != self.metric_decision
+
+    @property
     def lost_to(self) -> str:
         """How seeds were lost: one that diverges fails its recipe; one whose process died does not."""
         return "diverged" if self.decision == "fail" else "failed"

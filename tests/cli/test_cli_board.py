@@ -52,6 +52,7 @@ def measurement(
         metric=estimate,
         loss=Estimate(),
         decision=decision,
+        metric_decision=decision,
     )
 
 

@@ -96,6 +96,7 @@ def measurement(
             "loss": estimate([abs(1 - value) * 4 for value in metrics]),
             "metrics": tuple(metrics),
             "decision": decision,
+            "metric_decision": decision,
         }
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from sample_finding import (
     BASE,
     digits_finding,
@@ -18,6 +20,7 @@ from sample_finding import (
     tuned_recipe,
 )
 
+from batchlimit.cli.conclusion import finding_table
 from batchlimit.config import LayerWise, Recipe, TrialConfig
 from batchlimit.errors import InputError
 from batchlimit.reports import tables
@@ -180,6 +183,22 @@ def test_linear_scaling_that_is_also_the_best_is_said_once() -> None:
     same = first.model_copy(update={"best": first.linear})
     rows = tables.size_rows(finding.model_copy(update={"by_batch_size": (same, *finding.by_batch_size[1:])}))
     assert (rows[0].linear_decision, rows[0].best) == ("pass", None)
+
+
+def test_where_the_loss_decides_against_linear_scaling_it_is_said(tmp_path: Path) -> None:
+    finding = digits_finding()
+    first = finding.by_batch_size[0]
+    assert first.linear is not None
+    linear = first.linear.model_copy(update={"decision": "undecided", "metric_decision": "pass"})
+    lossy = first.model_copy(update={"linear": linear})
+    for size, said in ((first, False), (lossy, True)):
+        changed = finding.model_copy(update={"by_batch_size": (size, *finding.by_batch_size[1:])})
+        page = Document(write_report(changed, records_of(changed), tmp_path / str(said)).read_text()).visible
+        assert ("undecided by its loss" in page) == said
+        assert ("where its accuracy alone reaches the target, it counts as a recipe" in page) == said
+        table = Console(file=io.StringIO(), width=120, record=True)
+        table.print(finding_table(changed))
+        assert ("undecided (loss)" in table.export_text()) == said
 
 
 def test_the_environment_lists_every_value_trials_differ_in() -> None:

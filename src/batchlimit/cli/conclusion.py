@@ -127,4 +127,5 @@ def measured(measurement: Measurement | None, *, percent: bool) -> Text:
     if measurement.diverged:
         every = measurement.diverged >= measurement.seeds
         shown = measurement.lost_to if every else f"{shown} ({measurement.lost})"
-    return Text.assemble(shown, "  ", (measurement.decision, DECISION_COLOURS[measurement.decision]))
+    decision = f"{measurement.decision}{' (loss)' if measurement.decided_by_loss else ''}"
+    return Text.assemble(shown, "  ", (decision, DECISION_COLOURS[measurement.decision]))

@@ -29,6 +29,7 @@ _FIXED: dict[str, str] = {
     "rmsprop": "#c2527a",
     "muon": "#5f8f2f",
     "muon whitened": "#4178d9",
+    "whitened muon": "#4178d9",
     "sgd": "#b8608f",
     "lion": "#a8763e",
     "soap": "#1f8f9e",

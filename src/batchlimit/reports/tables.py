@@ -18,7 +18,8 @@ PER_DEVICE_BATCHES = (8, 16, 32, 64, 128)
 class SizeRow:
     """One batch size: its regime, linear scaling and the best recipe (None: not measured), and what was spent on it.
 
-    `in_vain` counts its tuning trials where none came near the target, so that no recipe was measured.
+    `linear_by_loss` says that linear scaling's loss decided, not its metric; `in_vain` counts the size's tuning trials
+    where none came near the target, so that no recipe was measured.
     """
 
     batch_size: int
@@ -26,6 +27,7 @@ class SizeRow:
     regime: str
     linear: Estimate | None
     linear_decision: Decision | None
+    linear_by_loss: bool
     linear_diverged: int
     linear_lost: str
     best_name: str | None
@@ -91,6 +93,7 @@ def size_rows(finding: LimitFinding) -> list[SizeRow]:
                 regime=size.regime,
                 linear=size.linear.metric if size.linear else None,
                 linear_decision=size.linear.decision if size.linear else None,
+                linear_by_loss=size.linear.decided_by_loss if size.linear else False,
                 linear_diverged=size.linear.diverged if size.linear else 0,
                 linear_lost=size.linear.lost if size.linear else "",
                 best_name=best.name if best else None,

@@ -66,6 +66,7 @@ def points(finding: LimitFinding) -> list[Row]:
                 "seeds": baseline.metric.n,
                 "diverged": 0,
                 "decision": "",
+                "by_loss": False,
             }
         )
     for size in all_sizes(finding):
@@ -89,6 +90,7 @@ def _point(series: str, measured: Measurement, percent: bool) -> Row:
         "seeds": measured.seeds,
         "diverged": measured.diverged,
         "decision": measured.decision,
+        "by_loss": measured.decided_by_loss,
     }
 
 
@@ -125,7 +127,7 @@ def drawn_points(finding: LimitFinding, rows: list[Row], box: Frame) -> list[Row
         if row["diverged"] and place != "diverged":
             text = f"{text}\n{row['diverged']} of {row['seeds']}\ndiverged".strip()
         if row["decision"] == "undecided":
-            text = f"{text}\nundecided".strip()
+            text = f"{text}\nundecided{' (loss)' if row['by_loss'] else ''}".strip()
         low, high = (_clamped(row[end], box) if place == "measured" else None for end in ("low", "high"))
         drawn.append({**row, "place": place, "y": y, "note": text, "y_low": low, "y_high": high})
     return drawn

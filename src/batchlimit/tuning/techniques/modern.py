@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchlimit.config import Recipe
+from batchlimit.config import Recipe, Scalar
 from batchlimit.tuning.question import Candidate
 from batchlimit.tuning.techniques import techniques
 from batchlimit.tuning.techniques.paper import paper, solver
@@ -10,14 +10,16 @@ from batchlimit.tuning.techniques.paper import paper, solver
 
 @techniques.register("modern")
 def modern(baseline: Recipe) -> tuple[Candidate, ...]:
-    """Return K-FAC, Muon, AdamW, SOAP, schedule-free AdamW and Lion, then the paper's recipes.
+    """Return Muon on whitened inputs, K-FAC, Muon, AdamW, SOAP, schedule-free AdamW and Lion, then the paper's recipes.
 
     Kronecker-factored curvature is what the paper itself suggests to try (section 6.6). Nado et al. (2021, arXiv
     2102.06356) found well-tuned plain solvers to match layer-wise ones, hence AdamW.
     """
+    whiten: dict[str, Scalar] = {"whiten": True, "momentum": 0.7}
     # Schedule-free averages by itself, in the place of a decay.
     undecayed = solver(baseline, "schedule-free", 0.03, schedule="constant", schedule_options={}, averaging=None)
     return (
+        Candidate(name="whitened muon", recipe=solver(baseline, "muon", 0.2, solver_options=whiten), anchor="full"),
         Candidate(name="kfac", recipe=solver(baseline, "kfac", 0.3), anchor="full"),
         Candidate(name="muon", recipe=solver(baseline, "muon", 0.2), anchor="full"),
         Candidate(name="adamw", recipe=solver(baseline, "adamw", 0.03), anchor="full", exponent=0.25),
