@@ -110,6 +110,32 @@ def test_a_step_moves_every_parameter_that_has_a_gradient(name: str, wrap: Layer
             assert not torch.equal(parameter, before[key]), key
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16_weights_move_as_those_of_fp32_do_or_are_refused(name: str) -> None:
+    """Of layers larger than a vector register: torch's fused SGD has left whole registers of bf16 as they were."""
+
+    def moved(lr: float, dtype: torch.dtype) -> Tensor:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.Tanh(), nn.Linear(24, 3)).bfloat16().to(dtype)
+        before = nn.utils.parameters_to_vector(net.parameters()).detach().float()
+        optimizer = make(name, net, lr=lr)
+        for inputs, targets in batches(3):
+            optimizer.zero_grad()
+            (net(inputs.to(dtype)) - targets.to(dtype)).square().mean().backward()
+            optimizer.step()
+        return nn.utils.parameters_to_vector(net.parameters()).detach().float() - before
+
+    lr = 1e-3
+    while moved(lr, torch.float32).norm() < 0.5:  # else the weights' own resolution is what is compared
+        lr *= 2
+    exact = moved(lr, torch.float32)
+    if name in ("kfac", "soap"):
+        with pytest.raises(InputError, match=r"Valid: parameters in fp32 or fp64\."):
+            moved(lr, torch.bfloat16)
+        return
+    assert (moved(lr, torch.bfloat16) - exact).norm() < 0.1 * exact.norm()
+
+
 @pairs("bare", "layer-wise")
 def test_it_reduces_a_quadratic(name: str, wrap: LayerWise | None) -> None:
     """The mean over the last steps is below the first loss; the LR is the best of three, as solvers differ in scale."""

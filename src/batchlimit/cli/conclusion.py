@@ -23,6 +23,7 @@ from batchlimit.reports.verdict import (
     tried_in_vain,
 )
 
+_BY_LOSS = "* by its loss, which linear scaling has to hold too"
 DECISION_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _REGIMES = {"baseline": "", "small": "green", "large": "cyan", "huge": "red", "unknown": "yellow"}
 
@@ -67,10 +68,10 @@ def finding_table(finding: LimitFinding) -> Table:
     """Return one row a batch size: its regime, plain linear scaling and the best recipe, each with its decision."""
     percent = is_percent(finding)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("batch size", justify="right", no_wrap=True)
+    table.add_column("batch\nsize", justify="right", no_wrap=True)
     table.add_column("regime", no_wrap=True)
     table.add_column("linear scaling", no_wrap=True)
-    table.add_column("best recipe")
+    table.add_column("best recipe", min_width=20)
     table.add_column("which", min_width=8)
     baseline = finding.baseline
     if baseline is not None:
@@ -84,6 +85,8 @@ def finding_table(finding: LimitFinding) -> Table:
             measured(best, percent=percent) if best or not tried_in_vain(row) else Text("none near the target"),
             Text(best.name) if best else Text(""),
         )
+        if row.linear is not None and row.linear.decided_by_loss:
+            table.caption = Text(_BY_LOSS, style="dim", justify="left")
     return table
 
 
@@ -127,5 +130,5 @@ def measured(measurement: Measurement | None, *, percent: bool) -> Text:
     if measurement.diverged:
         every = measurement.diverged >= measurement.seeds
         shown = measurement.lost_to if every else f"{shown} ({measurement.lost})"
-    decision = f"{measurement.decision}{' (loss)' if measurement.decided_by_loss else ''}"
+    decision = f"{measurement.decision}{'*' if measurement.decided_by_loss else ''}"
     return Text.assemble(shown, "  ", (decision, DECISION_COLOURS[measurement.decision]))

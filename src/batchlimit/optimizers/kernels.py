@@ -17,6 +17,9 @@ Kernel = Literal["fused", "foreach", "loop"]
 # large enough that a call costs less than its memory.
 BLOCK = 1 << 18
 
+# Numbers that a private kernel is tried on: more than any processor handles at once, and not a multiple of that.
+_TRIED = 77
+
 # A step count at which Adam's bias corrections are 1 to the last bit.
 UNCORRECTED = torch.tensor(1e30)
 
@@ -116,31 +119,42 @@ def same_layout(*tensors: Tensor) -> bool:
     return is_dense(first) and all(t.stride() == strides and t.dtype == dtype for t in tensors[1:])
 
 
-@functools.cache
 def fused_kernels_work() -> bool:
     """Return whether torch's private `_fused_sgd_` and `_fused_adam_` do on a CPU what LARS and LAMB need of them.
 
-    They are tried once, on one number: no private kernel is relied on because of its name alone.
+    They are tried once, on a few numbers: no private kernel is relied on because of its name alone.
     """
+    return fused_sgd_works(torch.float64) and fused_adam_works()
+
+
+@functools.cache
+def fused_sgd_works(dtype: torch.dtype) -> bool:
+    """Return whether torch's private `_fused_sgd_` is right on a CPU for tensors of `dtype`, tried on more than a lane.
+
+    That of torch 2.13 skips whole vectors of bf16 and fp16 and spoils the momentum (pytorch/pytorch issue 191763).
+    """
+    weight, gradient, buffer = (torch.full((_TRIED,), value, dtype=dtype) for value in (2.0, 3.0, 5.0))
+    options = {"step_size": 1.0, "gain": 0.25, "momentum": 0.5, "weight_decay": 0.5}
     try:
-        return _fused_sgd_works() and _fused_adam_works()
+        fused_sgd([weight], [gradient], [buffer], **options, nesterov=False)
     except (AttributeError, TypeError, RuntimeError, NotImplementedError):
         return False
-
-
-def _fused_sgd_works() -> bool:
-    weight, gradient, buffer = (torch.full((1,), value, dtype=torch.float64) for value in (2.0, 3.0, 5.0))
-    fused_sgd([weight], [gradient], [buffer], step_size=1.0, gain=0.25, momentum=0.5, weight_decay=0.5, nesterov=False)
     expected = 0.5 * 5.0 + 0.25 * (3.0 + 0.5 * 2.0)
-    return bool(buffer == expected) and bool(weight == 2.0 - expected) and bool(gradient == 3.0)
+    return all(bool((t == v).all()) for t, v in ((buffer, expected), (weight, 2.0 - expected), (gradient, 3.0)))
 
 
-def _fused_adam_works() -> bool:
-    scratch, gradient, mean, square = (torch.full((1,), value, dtype=torch.float64) for value in (0.0, 3.0, 1.0, 4.0))
+@functools.cache
+def fused_adam_works() -> bool:
+    """Return whether torch's private `_fused_adam_` does on a CPU what LAMB needs of it."""
+    start = (0.0, 3.0, 1.0, 4.0)
+    scratch, gradient, mean, square = (torch.full((_TRIED,), value, dtype=torch.float64) for value in start)
     lists = [scratch], [gradient], [mean], [square], [UNCORRECTED]
-    fused_adam(*lists, step_size=1.0, betas=(0.5, 0.5), eps=1.0)
+    try:
+        fused_adam(*lists, step_size=1.0, betas=(0.5, 0.5), eps=1.0)
+    except (AttributeError, TypeError, RuntimeError, NotImplementedError):
+        return False
     expected = -2.0 / (6.5**0.5 + 1.0)
-    return bool((scratch - expected).abs() < 1e-12) and bool(mean == 2.0) and bool(square == 6.5)
+    return bool(((scratch - expected).abs() < 1e-12).all() and (mean == 2.0).all() and (square == 6.5).all())
 
 
 def fused_sgd(

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_below_one, check_bounds, check_choice, check_dense, check_numbers
-from batchlimit.optimizers.kernels import blocks, check_fused, choose_kernel, fused_sgd, same_layout
+from batchlimit.optimizers.kernels import (
+    blocks,
+    check_fused,
+    choose_kernel,
+    fused_sgd,
+    fused_sgd_works,
+    same_layout,
+)
 from batchlimit.optimizers.param_groups import check_exclusion, decay_groups, is_excluded
 from batchlimit.optimizers.presets import LARS_PRESETS, resolve_preset
 from batchlimit.optimizers.trust_ratio import TrustRatioRecord, ratio_of_sums, squared_norm, trust_ratios
@@ -186,7 +193,8 @@ def _fusable(group: dict[str, Any], *tensors: Tensor) -> bool:
     Its Nesterov does not damp the gradient, so LARS with the LR in the buffer cannot be had from it.
     """
     in_buffer = group["momentum"] != 0 and group["lr_in_buffer"]
-    return not (in_buffer and group["nesterov"]) and same_layout(*tensors)
+    expressible = not (in_buffer and group["nesterov"])
+    return expressible and same_layout(*tensors) and fused_sgd_works(tensors[0].dtype)
 
 
 def _update_together(

@@ -9,7 +9,7 @@ from torch import nn
 
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_below_one
-from batchlimit.optimizers.kernels import fastest
+from batchlimit.optimizers.kernels import fastest, fused_sgd_works
 from batchlimit.optimizers.param_groups import decay_groups
 
 
@@ -34,4 +34,6 @@ def momentum(
     """
     check_below_one("momentum", momentum=momentum)
     groups = decay_groups(named_parameters, weight_decay, decay_exclude)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov, **fastest(groups))
+    has_fused = all(fused_sgd_works(parameter.dtype) for group in groups for _, parameter in group["params"])
+    kernel = fastest(groups, has_fused=has_fused)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov, **kernel)
