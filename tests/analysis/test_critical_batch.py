@@ -12,6 +12,7 @@ from batchlimit.analysis.critical_batch import (
     NoiseCurve,
     critical_batch,
     look_weights,
+    mean_snr,
     noise_curve,
     predicted_snr,
 )
@@ -20,17 +21,25 @@ from batchlimit.errors import InputError
 from batchlimit.records import TrialRecord
 
 
-def curve(scale_of, batch_size: int, steps: int = 1000, noise: float = 0.0, seed: int = 0) -> NoiseCurve:
+def curve(
+    scale_of, batch_size: int, steps: int = 1000, noise: float = 0.0, seed: int = 0, dataset_size: int | None = None
+) -> NoiseCurve:
     """Looks at a training whose noise scale at progress p is scale_of(p); |G|^2 is 1 / scale, tr(Sigma) 1."""
+    share = 1 / batch_size - (1 / dataset_size if dataset_size else 0)
     random = np.random.default_rng(seed)
     progress, scales = 0.0, []
     for _ in range(steps):
         scales.append(scale_of(progress))
-        progress += 1 / (1 + scales[-1] / batch_size) / steps
+        progress += 1 / (1 + scales[-1] * share) / steps
     updates = sorted({round(steps ** (k / 24)) for k in range(25)} | set(range(10, steps + 1, 10)))
     seen = [1 / scales[u - 1] + noise * random.normal() for u in updates]
     return NoiseCurve(
-        batch_size=batch_size, steps=steps, updates=updates, gradient_sq=seen, variance=[1.0] * len(updates)
+        batch_size=batch_size,
+        dataset_size=dataset_size,
+        steps=steps,
+        updates=updates,
+        gradient_sq=seen,
+        variance=[1.0] * len(updates),
     )
 
 
@@ -58,6 +67,25 @@ def test_it_predicts_the_number_of_steps_of_other_batch_sizes() -> None:
         assert found is not None
         for other in (16, 64, 1024):
             assert reached * 1000 * (1 + found / other) == pytest.approx(steps_to(reached, other), rel=0.02)
+
+
+@pytest.mark.parametrize("batch_size", [128, 512, 1000])
+def test_batches_that_are_much_of_the_data_set_have_less_noise(batch_size: int) -> None:
+    """Each moment counts by its progress: a scale of 20 + 500 p up to p = P has the mean 20 + 250 P."""
+    share, progress = 1 / batch_size - 1 / 1000, 0.0
+    for _ in range(1000):
+        progress += 1 / (1 + (20 + 500 * progress) * share) / 1000
+    found = critical_batch([curve(lambda p: 20 + 500 * p, batch_size, dataset_size=1000)])
+    assert found.batch_size == pytest.approx(20 + 250 * progress, rel=0.01)
+
+
+def test_signal_to_noise_counts_the_looks_that_noise_hides() -> None:
+    curves = [curve(lambda p: 4000.0, 32, noise=0.004, seed=seed, dataset_size=64) for seed in range(40)]
+    means = np.array([mean_snr(one) for one in curves])
+    assert means.mean() == pytest.approx(predicted_snr(32, 4000.0, 64), abs=3 * means.std() / 40**0.5)
+    kept = [x / one.share for one in curves for x in one.gradient_sq if x > 0]
+    assert np.exp(np.mean(np.log(kept))) > 5 * means.mean()
+    assert mean_snr(curves[0].model_copy(update={"batch_size": 64})) == math.inf
 
 
 def _every_gradient_sq(scale_of, batch_size: int) -> list[float]:
@@ -104,6 +132,9 @@ def test_from_a_record() -> None:
         batch_size=32, steps=9, updates=(1, 9), gradient_sq=(0.5, -0.1), variance=(8.0, 7.0)
     )
     assert noise_curve(record.model_copy(update={"measurements": {}})) is None
+    assert noise_curve(record, 100).dataset_size == 100
+    told = record.model_copy(update={"measurements": {"gradient-noise": {**measured, "dataset_size": 64}}})
+    assert noise_curve(told, 100).dataset_size == 64
 
 
 def test_a_single_look_has_no_interval() -> None:

@@ -11,18 +11,22 @@ from batchlimit.errors import InputError
 from batchlimit.optimizers.adascale import AdaScale, gain, gradient_moments
 
 
-def test_moments_are_unbiased() -> None:
-    """Parts drawn around a known gradient with a known variance give both back on average."""
+@pytest.mark.parametrize("size", [1.0, 0.1])
+def test_moments_are_unbiased(size: float) -> None:
+    """Parts drawn around a known gradient with a known variance give both back on average, also deep in the noise."""
     random = np.random.default_rng(0)
-    truth = random.normal(size=20)
+    truth = size * random.normal(size=20)
     deviation, parts, estimates = 0.7, 4, []
-    for _ in range(4000):
+    for _ in range(20_000):
         gradients = truth + deviation * random.normal(size=(parts, 20))
         squares, mean = (gradients**2).sum(1).mean(), (gradients.mean(0) ** 2).sum()
         estimates.append(gradient_moments(squares, mean, parts))
     variance, squared = np.mean(estimates, axis=0)
     assert variance == pytest.approx(20 * deviation**2, rel=0.02)
-    assert squared == pytest.approx((truth**2).sum(), rel=0.02)
+    error = np.std(estimates, axis=0)[1] / len(estimates) ** 0.5
+    assert squared == pytest.approx((truth**2).sum(), abs=3 * error)
+    assert error < 0.1 * (truth**2).sum()
+    assert (min(estimates, key=lambda pair: pair[1])[1] < 0) == (size < 1)
 
 
 def test_moments_of_given_parts() -> None:
@@ -47,6 +51,15 @@ def test_the_gain_at_its_ends_and_between() -> None:
     assert gain(0.0, 1.0, 32) == 1
     assert gain(0.0, 0.0, 32) == 1
     assert gain(3.0, 1.0, 4) == pytest.approx(4 / 1.75)
+
+
+def test_noise_that_hides_the_gradient_at_times_does_not_lower_the_gain() -> None:
+    """Averages are cut off at 0, not what goes into them."""
+    scaler = AdaScale(32.0, smoothing=0.9)
+    for _ in range(100):
+        scaler.update(10.0, 1.5)
+        last = scaler.update(10.0, -1.5)
+    assert last == pytest.approx(32.0)
 
 
 def test_progress_counts_small_batch_updates() -> None:

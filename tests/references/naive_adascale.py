@@ -26,7 +26,7 @@ def train(weights, inputs, labels, *, batch_size, reference, parts, steps, seed,
         scatter = sum(((vector - mean) ** 2).sum() for vector in vectors) / (parts - 1)
         of_small = scatter * (batch_size / parts) / reference
         variance_mean = keep * variance_mean + (1 - keep) * of_small
-        square_mean = keep * square_mean + (1 - keep) * max(0.0, (mean**2).sum() - scatter / parts)
+        square_mean = keep * square_mean + (1 - keep) * ((mean**2).sum() - scatter / parts)
         gain = (variance_mean + square_mean) / (variance_mean / scale + square_mean)
         rate = gain * learning_rate(int(progress), total, lr, warmup, power)
         progress += gain

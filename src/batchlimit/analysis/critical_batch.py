@@ -25,13 +25,20 @@ class NoiseCurve(Finding):
     """What the probe 'gradient-noise' saw along one training of `steps` updates at `batch_size`.
 
     One number for each look: the weight update, the estimates of |G|^2 (at times negative) and of tr(Sigma) (above 0).
+    `dataset_size` is the number N of training examples, of which batches are drawn without replacement; None: endless.
     """
 
     batch_size: int
+    dataset_size: int | None = None
     steps: int
     updates: tuple[int, ...]
     gradient_sq: tuple[float, ...]
     variance: tuple[float, ...]
+
+    @property
+    def share(self) -> float:
+        """The variance of the batch's gradient in units of tr(Sigma): 1/B - 1/N, and 0 at the full batch."""
+        return _share(self.batch_size, self.dataset_size)
 
 
 class CriticalBatch(Finding):
@@ -51,8 +58,11 @@ class CriticalBatch(Finding):
     confidence: float
 
 
-def noise_curve(record: TrialRecord) -> NoiseCurve | None:
-    """Return what `record` holds of gradient noise, without looks that were not finite; None where it holds nothing."""
+def noise_curve(record: TrialRecord, dataset_size: int | None = None) -> NoiseCurve | None:
+    """Return what `record` holds of gradient noise, without looks that were not finite; None where it holds nothing.
+
+    `dataset_size` is for records of older versions, which do not tell the number of training examples.
+    """
     measured = record.measurements.get("gradient-noise")
     if not measured:
         return None
@@ -63,6 +73,7 @@ def noise_curve(record: TrialRecord) -> NoiseCurve | None:
     updates, gradient_sq, variance = zip(*rows, strict=True)
     return NoiseCurve(
         batch_size=record.config.batch_size,
+        dataset_size=measured.get("dataset_size", dataset_size),
         steps=max(record.steps, updates[-1]),
         updates=updates,
         gradient_sq=gradient_sq,
@@ -75,11 +86,12 @@ def critical_batch(
 ) -> CriticalBatch:
     """Return the critical batch size of the trainings `curves`: the mean of tr(Sigma) / |G|^2 by progress.
 
-    With batch size B an update makes 1 / (1 + noise scale / B) of the progress that the true gradient would make. The
-    noise scale at each moment counts by the progress made then, so that steps(B) = S (1 + B_crit / B) of a training as
-    a whole, S being the steps without noise. With x = |G|^2 / tr(Sigma), the inverse of the noise scale,
+    With batch size B an update makes 1 / (1 + noise scale * f) of the progress that the true gradient would make, f
+    being 1/B - 1/N of batches drawn from N examples without replacement. The noise scale at each moment counts by the
+    progress made then, so that steps(B) = S (1 + B_crit f) of a training as a whole, S being the steps without noise.
+    With x = |G|^2 / tr(Sigma), the inverse of the noise scale,
 
-        B_crit = sum_t w_t / (1/B + y_t)  over  sum_t w_t x_t / (1/B + y_t)
+        B_crit = sum_t w_t / (f + y_t)  over  sum_t w_t x_t / (f + y_t)
 
     where w_t are the updates nearest to look t and y_t is the mean of x over the two looks on either side. Several
     trainings add their sums. No look is divided by its own x, so noisy and negative ones do not bias the answer as long
@@ -89,7 +101,7 @@ def critical_batch(
     Raises:
         InputError: no curve, or a confidence outside (0, 1).
 
-    Source: McCandlish et al., 2018 (arXiv 1812.06162), sections 2.2 and 2.3.
+    Source: McCandlish et al., 2018 (arXiv 1812.06162), sections 2.2 and 2.3, where N is endless.
     """
     sums = [_sums(curve) for curve in curves]
     if not sums:
@@ -111,6 +123,19 @@ def critical_batch(
     )
 
 
+def mean_snr(curve: NoiseCurve) -> float:
+    """Return the signal-to-noise ratio |G|^2 / E||g - G||^2 of a training, a mean over its updates; at times negative.
+
+    Every look counts for the updates nearest to it, also one where the noise hides the gradient (|G|^2 estimated below
+    0): a mean over those alone where it does not would be far too high in small batches. Infinite at the full batch.
+
+    Source: You et al., 2020, section 6.1; McCandlish et al., 2018 (arXiv 1812.06162), appendix A.1.
+    """
+    inverse = np.array(curve.gradient_sq) / np.array(curve.variance)
+    mean = float(np.average(inverse, weights=look_weights(curve.updates, curve.steps)))
+    return mean / curve.share if curve.share > 0 else math.inf
+
+
 def predicted_snr(batch_size: int, noise_scale: float, dataset_size: int | None = None) -> float:
     """Return the signal-to-noise ratio |G|^2 / E||g - G||^2 of a batch: B |G|^2 / tr(Sigma) = B / noise scale.
 
@@ -126,8 +151,12 @@ def predicted_snr(batch_size: int, noise_scale: float, dataset_size: int | None 
         raise InputError(f"The batch size is {batch_size}. Valid: 1 to {dataset_size or 'any'}.")
     if not noise_scale > 0:
         raise InputError(f"The noise scale is {noise_scale:g}. Valid: above 0.")
-    share = 1.0 / batch_size - (1.0 / dataset_size if dataset_size else 0.0)
+    share = _share(batch_size, dataset_size)
     return 1.0 / (noise_scale * share) if share > 0 else math.inf
+
+
+def _share(batch_size: int, dataset_size: int | None) -> float:
+    return max(0.0, 1.0 / batch_size - (1.0 / dataset_size if dataset_size else 0.0))
 
 
 def look_weights(updates: Sequence[int], steps: int) -> list[float]:
@@ -140,7 +169,7 @@ def _sums(curve: NoiseCurve) -> tuple[Numbers, Numbers]:
     """Return the terms of the numerator and of the denominator, one for each look."""
     weights = np.array(look_weights(curve.updates, curve.steps))
     inverse = np.array(curve.gradient_sq) / np.array(curve.variance)
-    smooth = _of_neighbours(inverse) + 1.0 / curve.batch_size
+    smooth = _of_neighbours(inverse) + curve.share
     return weights / smooth, weights * inverse / smooth
 
 

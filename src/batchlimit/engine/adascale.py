@@ -95,8 +95,7 @@ class Scaling:
         power = self._power.item()
         if not (math.isfinite(variance) and math.isfinite(power)):
             return factor  # training has diverged, and its watch is about to say so
-        squared_norm = max(0.0, power - variance / self._batch_size)
-        return self.scaler.update(variance / self._reference, squared_norm) * factor
+        return self.scaler.update(variance / self._reference, power - variance / self._batch_size) * factor
 
     @torch.no_grad()
     def _after_microbatch(self, step: int, start: int, stop: int) -> None:

@@ -8,10 +8,11 @@ from batchlimit.errors import InputError
 
 
 def gradient_moments(mean_squared_norm: float, squared_norm_of_mean: float, parts: int) -> tuple[float, float]:
-    """Return estimates of (variance of one part's gradient, squared norm of the true gradient), each at least 0.
+    """Return unbiased estimates of (variance of one part's gradient, squared norm of the true gradient).
 
-    The batch is cut into `parts` equal parts: `mean_squared_norm` is the mean of ||g_i||^2 over them and
-    `squared_norm_of_mean` is ||mean g_i||^2, the batch's own gradient.
+    The latter may be negative, where noise hides the gradient; only an average of it may be cut off at 0. The batch is
+    cut into `parts` equal parts: `mean_squared_norm` is the mean of ||g_i||^2 over them and `squared_norm_of_mean` is
+    ||mean g_i||^2, the batch's own gradient.
 
     Raises:
         InputError: fewer than two parts, which show no variance.
@@ -20,19 +21,21 @@ def gradient_moments(mean_squared_norm: float, squared_norm_of_mean: float, part
     """
     if parts < 2:
         raise InputError(f"AdaScale with {parts} part(s) of a batch. Valid: 2 or more.")
-    variance = max(0.0, (mean_squared_norm - squared_norm_of_mean) * parts / (parts - 1))
-    return variance, max(0.0, squared_norm_of_mean - variance / parts)
+    variance = (mean_squared_norm - squared_norm_of_mean) * parts / (parts - 1)
+    return variance, squared_norm_of_mean - variance / parts
 
 
 def gain(variance: float, squared_norm: float, scale: float) -> float:
     """Return (variance + squared_norm) / (variance / scale + squared_norm), between 1 and `scale`.
 
     `scale` is the batch size over the one that the learning rate is meant for, `variance` that of a gradient at the
-    latter, `squared_norm` that of the true gradient. All noise gives `scale`, linear LR scaling; no noise gives 1.
+    latter, `squared_norm` that of the true gradient; below 0 either counts as 0. All noise gives `scale`, linear LR
+    scaling; no noise gives 1.
 
     Source: Johnson et al., 2020 (arXiv 2007.05105), equation 2 and Algorithm 1.
     """
-    if variance <= 0.0 and squared_norm <= 0.0:
+    variance, squared_norm = max(0.0, variance), max(0.0, squared_norm)
+    if variance == squared_norm == 0.0:
         return 1.0
     return min(scale, max(1.0, (variance + squared_norm) / (variance / scale + squared_norm)))
 

@@ -42,14 +42,17 @@ class GradientNoise(Probe):
     tr(Sigma) / |G|^2. `signal` and `noise` are E||g_par||^2 and E||g_perp||^2 at the trial's batch size, g_par being
     the component of the batch's gradient along G and g_perp the rest; `snr` is their quotient.
 
-    The result holds one number for each entry of `updates`, the weight updates (counted from 1) whose gradient was
-    looked at: log-spaced ones, and one in a hundred (32 at most) evenly spaced. `gradient_sq` may be negative, as an
-    unbiased estimate of a small number is at times; the others are None where they are not positive (noise: negative),
-    or, signal and noise, where there are fewer than 4 parts. A full batch has noise 0 and no finite snr.
+    The result holds the `dataset_size` and one number for each entry of `updates`, the weight updates (counted from 1)
+    whose gradient was looked at: log-spaced ones, and one in a hundred (32 at most) evenly spaced. `gradient_sq` may be
+    negative, as an unbiased estimate of a small number is at times; the others are None where they are not positive
+    (noise: negative), or, signal and noise, where there are fewer than 4 parts. So a mean over the values of `snr` or
+    `noise_scale` is too high, or too low, in small batches: see `analysis.critical_batch`. A full batch has noise 0
+    and no finite snr.
 
     Batches are drawn without replacement from N examples, and estimates allow for that: a batch of B within one epoch
-    has Var(g) = tr(Sigma) (1/B - 1/N). Dropout and label noise count as scatter of the examples. The gradient is taken
-    before `clip_norm`. Memory: 8 copies of the parameters, at the steps looked at.
+    has Var(g) = tr(Sigma) (1/B - 1/N). Dropout and label noise count as scatter of the examples, though they are drawn
+    anew for each batch, so that of their own variance V/B the share V/N is left out, all of it at the full batch.
+    The gradient is taken before `clip_norm`. Memory: 8 copies of the parameters, at the steps looked at.
 
     Raises:
         InputError: a batch that cannot be cut in two, of one example or under batch norm over all of it.
@@ -88,6 +91,7 @@ class GradientNoise(Probe):
         steps = sorted(self._seen)
         seen = [self._seen[step] for step in steps]
         return {
+            "dataset_size": self.setting.dataset_size,
             "updates": [step + 1 for step in steps],
             "gradient_sq": [_finite(m.gradient_sq) for m in seen],
             "variance": [_positive(m.variance) for m in seen],
@@ -103,7 +107,9 @@ class GradientNoise(Probe):
         scales = [scale for scale in result["noise_scale"] if scale is not None]
         if not scales:
             return "no noise scale: the noise hides the gradient"
-        return f"a gradient noise scale of {min(scales):.3g} to {max(scales):.3g} examples"
+        hidden, looks = len(result["noise_scale"]) - len(scales), len(result["noise_scale"])
+        where = f"; the noise hides the gradient in {hidden} of {looks} looks" if hidden else ""
+        return f"a gradient noise scale of {min(scales):.3g} to {max(scales):.3g} examples{where}"
 
     def _begin(self) -> None:
         self._ends = []

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from batchlimit.analysis.critical_batch import CriticalBatch, critical_batch, noise_curve
+from batchlimit.analysis.critical_batch import CriticalBatch, NoiseCurve, critical_batch, mean_snr, noise_curve
 from batchlimit.analysis.intervals import mean_interval
 from batchlimit.config import Scalar
 from batchlimit.studies import studies
@@ -52,26 +52,31 @@ def _arm(facts: Facts, effort: Effort, batch_size: int) -> Arm:
     )
 
 
-def snr_by_seed(arm: ArmResult) -> dict[int, float]:
-    """Return the mean log of the signal-to-noise ratio over a training, by seed."""
-    found = {}
-    for record in arm.complete:
-        ratios = [r for r in record.measurements.get(PROBE, {}).get("snr", ()) if r is not None and r > 0]
-        if ratios:
-            found[record.config.seed] = math.fsum(map(math.log, ratios)) / len(ratios)
-    return found
+def curves(arm: ArmResult, facts: Facts) -> dict[int, NoiseCurve]:
+    """Return what the trainings of an arm saw of gradient noise, by seed."""
+    found = {record.config.seed: noise_curve(record, facts.full) for record in arm.complete}
+    return {seed: curve for seed, curve in found.items() if curve is not None}
+
+
+def snr_by_seed(arm: ArmResult, facts: Facts) -> dict[int, float]:
+    """Return the mean signal-to-noise ratio over a training, by seed, where it is finite."""
+    found = {seed: mean_snr(curve) for seed, curve in curves(arm, facts).items()}
+    return {seed: snr for seed, snr in found.items() if math.isfinite(snr)}
 
 
 def grows(result: StudyResult) -> Judgement:
     """Judge whether SNR grows with the batch size: the exponent of a power law, by seed, lies above 0."""
     if result.effort.scale == "smoke":
         return too_short("")
-    known = {_size(arm): found for arm in result.arms if (found := snr_by_seed(arm))}
+    known = {_size(arm): found for arm in result.arms if (found := snr_by_seed(arm, result.facts))}
     seeds = sorted(set.intersection(*map(set, known.values()))) if len(known) > 2 else []
     if not seeds:
         return missing(result, {"batch size": "three or more, with equal seeds"})
+    hidden = [size for size, found in known.items() if min(found[seed] for seed in seeds) <= 0]
+    if hidden:
+        return Judgement("undecided", "", f"at {hidden[0]:,} the noise hides the gradient of a whole training")
     sizes = np.log(np.array(list(known), dtype=np.float64))
-    slopes = [float(np.polyfit(sizes, [found[seed] for found in known.values()], 1)[0]) for seed in seeds]
+    slopes = [float(np.polyfit(sizes, [math.log(found[s]) for found in known.values()], 1)[0]) for s in seeds]
     slope = mean_interval(slopes)
     if slope.mean is None or slope.low is None or slope.high is None:
         return Judgement("undecided", f"like B^{slopes[0]:.2g}", "one seed has no interval")
@@ -83,13 +88,9 @@ def grows(result: StudyResult) -> Judgement:
 
 def predicted(result: StudyResult) -> CriticalBatch | None:
     """Return the critical batch size that the trainings at the baseline's batch size predict."""
-    curves = [
-        curve
-        for arm in result.select({"batch": "baseline"})
-        for record in arm.complete
-        if (curve := noise_curve(record)) is not None
-    ]
-    return critical_batch(curves) if curves else None
+    baselines = result.select({"batch": "baseline"})
+    seen = [curve for arm in baselines for curve in curves(arm, result.facts).values()]
+    return critical_batch(seen) if seen else None
 
 
 def measured_limit(result: StudyResult) -> tuple[int, bool] | None:
@@ -145,10 +146,11 @@ STUDY = Study(
     question="How do signal and noise of the gradient grow with the batch size, and what limit do they predict?",
     paper="section 6.1",
     paper_setting="theory, without figures",
-    note="SNR is E||g_par||^2 / E||g_perp||^2 of the batch's gradient, a geometric mean over training; the trainings "
-    "compared are at different weights, as each batch size trains in its own way. The full batch has no noise by "
-    "definition. The critical batch size (McCandlish et al., 2018) is where twice the fewest updates are needed; it is "
-    "no limit of accuracy, and the two are only expected to be of one order of magnitude.",
+    note="SNR is |G|^2 / (tr(Sigma) (1/B - 1/N)) of a batch of B of N examples, a mean over all updates of a training, "
+    "those included where the noise hides the gradient; it leaves out the noise along G, one direction of many. The "
+    "trainings compared are at different weights, as each batch size trains in its own way. The full batch has no "
+    "noise by definition. The critical batch size (McCandlish et al., 2018) is where twice the fewest updates are "
+    "needed; it is no limit of accuracy, and the two are only expected to be of one order of magnitude.",
     arms=arms,
     tables=(
         TableSpec(

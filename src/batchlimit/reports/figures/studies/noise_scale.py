@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from batchlimit.analysis.critical_batch import critical_batch, noise_curve
+from batchlimit.analysis.critical_batch import NoiseCurve, critical_batch, mean_snr, noise_curve
 from batchlimit.analysis.intervals import mean_interval
 from batchlimit.errors import InputError
 from batchlimit.reports.figures.figure import Figure, Row
@@ -45,20 +45,22 @@ def quantity(spec: FigureSpec) -> tuple[str, str]:
 
 
 def against_label(result: StudyResult, spec: FigureSpec) -> list[Row]:
-    """Return one row for each place: the geometric mean over a training, over seeds with its 95 % interval.
+    """Return one row for each place: a mean over each training, and the geometric mean over seeds with its interval.
 
-    The noise scale of trainings as a whole is their critical batch size, which also counts looks below 0.
+    The noise scale of trainings as a whole is their critical batch size. It and the signal-to-noise ratio also count
+    looks at which |G|^2 is estimated below 0; of all else the mean is geometric, over the looks with a value.
     """
     rows: list[Row] = []
     for place in cells(result, spec):
-        if quantity(spec)[0] == "noise_scale":
-            rows += _critical(place)
+        name = quantity(spec)[0]
+        if name == "noise_scale":
+            rows += _critical(place, result.facts.full)
             continue
-        logs = []
-        for one in _measured(place):
-            found = [math.log(value) for _, value in _points(one, quantity(spec)[0]) if value > 0]
-            if found:
-                logs.append(math.fsum(found) / len(found))
+        if name == "snr":
+            means = [mean_snr(curve) for curve in _curves(place, result.facts.full)]
+            logs = [math.log(mean) for mean in means if 0 < mean < math.inf]
+        else:
+            logs = [mean for one in _measured(place) if (mean := _mean_log(one, name)) is not None]
         known = mean_interval(logs)
         if known.mean is not None:
             ends = {
@@ -70,8 +72,13 @@ def against_label(result: StudyResult, spec: FigureSpec) -> list[Row]:
     return rows
 
 
-def _critical(place: Cell) -> list[Row]:
-    curves = [curve for record in final_records(place.arms) if (curve := noise_curve(record)) is not None]
+def _curves(place: Cell, dataset_size: int) -> list[NoiseCurve]:
+    found = (noise_curve(record, dataset_size) for record in final_records(place.arms))
+    return [curve for curve in found if curve is not None]
+
+
+def _critical(place: Cell, dataset_size: int) -> list[Row]:
+    curves = _curves(place, dataset_size)
     if not curves:
         return []
     found = critical_batch(curves)
@@ -115,6 +122,11 @@ def _measured(place: Cell) -> list[dict[str, Any]]:
     return [record.measurements[PROBE] for record in final_records(place.arms) if PROBE in record.measurements]
 
 
+def _mean_log(one: dict[str, Any], name: str) -> float | None:
+    found = [math.log(value) for _, value in _points(one, name) if value > 0]
+    return math.fsum(found) / len(found) if found else None
+
+
 def _points(one: dict[str, Any], name: str) -> list[tuple[float, float]]:
     pairs = zip(one["updates"], one.get(name) or [], strict=False)
     return [(float(update), float(value)) for update, value in pairs if value is not None]
@@ -143,7 +155,9 @@ def draw(result: StudyResult, spec: FigureSpec) -> Figure | None:
     rows = [row for row in against_label(result, spec) if isinstance(row["x"], int | float)]
     if not rows:
         return None
-    how = "Geometric mean over each training, then over seeds with its 95 % interval."
+    how = "Geometric mean over the looks of each training, then over seeds with its 95 % interval."
+    if quantity(spec)[0] == "snr":
+        how = "Mean over the updates of each training, then geometric mean over seeds with its 95 % interval."
     if quantity(spec)[0] == "noise_scale":
         title = "critical batch size (examples)"
         how = "The noise scale of trainings as a whole, weighed by progress, with its 95 % interval."
