@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import io
+import math
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from odd_network import OddNetwork
 from torch import Tensor, nn
 
 import batchlimit.optimizers
@@ -108,6 +110,17 @@ def test_a_step_moves_every_parameter_that_has_a_gradient(name: str, wrap: Layer
         assert torch.isfinite(parameter).all(), key
         if float(parameter.grad.norm()) > 1e-6:  # a bias before a norm has none
             assert not torch.equal(parameter, before[key]), key
+
+
+@pairs("bare", "layer-wise")
+def test_an_odd_network_is_trained(name: str, wrap: LayerWise | None) -> None:
+    net = OddNetwork()
+    optimizer = make(name, net, wrap)
+    before = {key: parameter.detach().clone() for key, parameter in net.named_parameters()}
+    losses = net.train_with(optimizer, 5)
+    assert all(math.isfinite(loss) for loss in losses)
+    for key, parameter in net.named_parameters():
+        assert torch.equal(parameter, before[key]) == (key in ("last.bias", "empty")), key
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from naive_kfac import convolution_factors, linear_factors, natural_gradient
+from odd_network import OddNetwork
 from torch import nn
 
 from batchlimit.errors import InputError
@@ -241,6 +242,25 @@ def test_state_dict_round_trip_is_exact() -> None:
             solver.step()
     for mine, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_layers_that_share_a_weight_take_plain_momentum() -> None:
+    net = OddNetwork()
+    optimizer = Kfac(net.parameters(), lr=0.05)
+    optimizer.attach(net)
+    net.train_with(optimizer, 3)
+    assert "inputs" not in optimizer.state[net.first.weight]
+    assert optimizer.state[net.named.weight]["updates"] == 3
+
+
+def test_a_bias_that_is_not_given_to_the_solver_stays() -> None:
+    net = OddNetwork()
+    before = net.named.bias.detach().clone()
+    optimizer = Kfac([net.named.weight, net.last.weight], lr=0.05)
+    optimizer.attach(net)
+    losses = net.train_with(optimizer, 5)
+    assert losses[-1] < losses[0]
+    assert torch.equal(net.named.bias, before)
 
 
 def test_large_layers_are_left_out_and_detach_removes_the_hooks() -> None:

@@ -13,6 +13,7 @@ from naive_trust_ratio import naive_layerwise
 from torch import nn
 
 from batchlimit.errors import InputError
+from batchlimit.optimizers import kernels
 from batchlimit.optimizers.lamb import LAMB
 from batchlimit.optimizers.lars import LARS
 from batchlimit.optimizers.layerwise import LayerWise
@@ -176,6 +177,41 @@ def test_the_trust_ratios_of_the_last_step_are_told_by_name() -> None:
     assert {name: float(ratio) for name, ratio in optimizer.trust_ratios().items() if name != "bias"} == pytest.approx(
         {"weight": norm / 24**0.5}, rel=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"maximize": True, "weight_decay": 0.0}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}],
+    ids=str,
+)
+def test_an_update_far_below_the_weights_resolution_keeps_its_direction(options: dict[str, Any]) -> None:
+    """The direction of SGD does not come from w' - w, in which updates a ten-millionth of the weights are lost."""
+    ends = []
+    for dtype in (torch.float32, torch.float64):
+        generator = torch.Generator().manual_seed(0)
+        parameter = nn.Parameter((0.05 * torch.randn(40, 30, generator=generator)).to(dtype))
+        optimizer = LayerWise(torch.optim.SGD([parameter], 0.01, **options))
+        for step in range(5):
+            gradient = (1.0 if step == 0 else 1e-7) * torch.randn(40, 30, generator=generator)
+            parameter.grad = gradient.to(dtype)
+            if step == 1:  # the momentum of an ordinary first step would hide what is tested
+                for buffer in (state.get("momentum_buffer") for state in optimizer.state.values()):
+                    if buffer is not None:
+                        buffer.mul_(1e-7)
+                start = parameter.detach().clone()
+            optimizer.step()
+        ends.append((parameter.detach() - start).double())
+    assert (ends[0] - ends[1]).norm() < 1e-4 * ends[1].norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_fused_base_that_leaves_weights_as_they_are_is_refused(dtype: torch.dtype) -> None:
+    parameter = nn.Parameter(torch.ones(64, 4, dtype=dtype))
+    if kernels.fused_sgd_works(dtype):
+        LayerWise(torch.optim.SGD([parameter], 0.1, fused=True))
+    else:
+        with pytest.raises(InputError, match=r"SGD with fused=True leaves weights of .* Valid: fused=False\."):
+            LayerWise(torch.optim.SGD([parameter], 0.1, fused=True))
 
 
 @pytest.mark.parametrize("scale", [0.25, 4.0])

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from naive_muon import whitened_direction
+from odd_network import OddNetwork
 from torch import nn
 
 from batchlimit.config import LayerWise, Recipe
@@ -198,6 +199,27 @@ def test_without_passes_and_off_the_model_it_is_plain() -> None:
     optimizer.detach()
     with pytest.raises(RuntimeError, match="attach"):
         optimizer.step()
+
+
+def test_layers_that_share_a_weight_are_not_whitened_and_no_hook_stays() -> None:
+    """The weight's gradient is of both layers' inputs."""
+    net = OddNetwork()
+    optimizer = _whitened(net)
+    assert [len(layer._forward_hooks) for layer in (net.first, net.twin, net.named, net.last)] == [0, 0, 1, 1]
+    losses = net.train_with(optimizer, 20)
+    assert losses[-1] < 0.5 * losses[0]
+    optimizer.detach()
+    assert not any(layer._forward_hooks for layer in net.modules())
+
+
+def test_a_moment_that_rounding_leaves_without_a_root_is_seen() -> None:
+    """Three directions of 200 in fp32 and next to no damping: the step is no number, not a large one."""
+    layer = nn.Linear(200, 4)
+    optimizer = _whitened(layer, damping=1e-9)
+    inputs = 1e3 * torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) @ torch.randn(3, 200)
+    layer(inputs).square().mean().backward()
+    optimizer.step()
+    assert not layer.weight.isfinite().any()
 
 
 def test_attaching_does_nothing_where_nothing_is_whitened() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.checks import check_counts, check_numbers
-from batchlimit.optimizers.kronecker_factors import FactorStatistics, Layer, factored_layers
+from batchlimit.optimizers.kronecker_factors import FactorStatistics, Layer, cholesky, factored_layers
 from batchlimit.optimizers.param_groups import decay_groups
 
 
@@ -65,9 +65,9 @@ class Kfac(torch.optim.Optimizer):
     A and G are a layer's Kronecker factors (`FactorStatistics`), averaged over updates with decay
     min(1 - 1 / t, `factor_decay`) and inverted at the first update and every `invert_every`; pi^2 is the ratio of their
     mean diagonal entries. dW holds the weight's gradient and, as a last column, the bias's. nu <= 1 bounds
-    lr^2 <D, dW> over all factored layers by `kl_clip` (0: no bound). Parameters of other layers, and of layers with a
-    side above `max_factor_dim`, take the plain gradient as D, with nu = 1. `examples` of every 256 of a batch
-    enter A and G.
+    lr^2 <D, dW> over all factored layers by `kl_clip` (0: no bound). Parameters of other layers, of layers that share
+    one, and of layers with a side above `max_factor_dim`, take the plain gradient as D, with nu = 1. `examples` of
+    every 256 of a batch enter A and G. The first dimension of a layer's inputs is taken to count examples.
 
     The optimizer sees activations through hooks on the model: `attach(model)` before the first pass, `detach()` to take
     them off. Passes count in training mode only, and the loss must be the mean over all examples of the step, through
@@ -154,9 +154,11 @@ class Kfac(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        moved = {parameter for group in self.param_groups for parameter in group["params"]}
         directions: dict[Tensor, Tensor] = {}
         for statistics in self._statistics:
-            directions.update(self._natural_gradient(statistics))
+            natural = self._natural_gradient(statistics)
+            directions.update({parameter: natural[parameter] for parameter in natural if parameter in moved})
             statistics.clear()
         shrink = self._shrink(directions)
         for group in self.param_groups:
@@ -234,4 +236,4 @@ def _inverse(factor: Tensor, damping: Tensor) -> Tensor:
     """Return (factor + damping)^-1 of a symmetric positive factor."""
     damped = factor.clone()
     damped.diagonal().add_(damping)
-    return torch.cholesky_inverse(torch.linalg.cholesky_ex(damped).L)
+    return torch.cholesky_inverse(cholesky(damped))

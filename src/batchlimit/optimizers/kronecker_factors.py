@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,13 +16,18 @@ Layer = nn.Linear | nn.Conv2d
 
 
 def factored_layers(model: nn.Module, weights: Iterable[Tensor]) -> list[Layer]:
-    """Return the linear layers and ungrouped 2-D convolutions of `model`, which have factors, with one of `weights`."""
+    """Return the linear layers and ungrouped 2-D convolutions of `model`, which have factors, with one of `weights`.
+
+    Without those that share a parameter with another module: its gradient is of both, and one layer's factors are not.
+    """
     mine = set(weights)
+    owned = [parameter for module in model.modules() for parameter in module.parameters(recurse=False)]
+    shared = {parameter for parameter, owners in Counter(owned).items() if owners > 1}
     return [
         layer
         for layer in model.modules()
         if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-        if layer.weight in mine
+        if layer.weight in mine and shared.isdisjoint(layer.parameters(recurse=False))
     ]
 
 
@@ -55,6 +61,14 @@ def output_rows(layer: Layer, gradient: Tensor) -> Tensor:
     return gradient.reshape(len(gradient), -1, gradient.shape[-1])
 
 
+def cholesky(matrix: Tensor) -> Tensor:
+    """Return lower triangular L with L L^T = matrix; not a number where rounding leaves none, and no wait for it."""
+    root: Tensor
+    root, failed = torch.linalg.cholesky_ex(matrix)
+    root.masked_fill_(failed.bool(), torch.nan)
+    return root
+
+
 def with_gram(total: Tensor | None, rows: Tensor, *, parts: int = 1) -> Tensor:
     """Return rows^T rows / `parts` of rows (n, in), added to `total` in place where there is one."""
     return rows.mT @ rows / parts if total is None else total.addmm_(rows.mT, rows, alpha=1.0 / parts)
@@ -67,14 +81,15 @@ class PassStatistics(ABC):
     """What is gathered of one layer's inputs and output gradients over the micro-batches of one step.
 
     Of every 256 examples of the step, by their place in its batch, only the first `examples` enter: the same however
-    the step is cut into passes. Passes count in training mode only, once they have gone back.
+    the step is cut into passes. Passes count in training mode only, once they have gone back. The first dimension of a
+    layer's inputs is taken to count examples; a layer that is called twice in a pass sees twice as many.
     """
 
     def __init__(self, layer: Layer, examples: int) -> None:
         self.layer = layer
         self.examples = examples
         self.clear()
-        self.handle: RemovableHandle = layer.register_forward_hook(self._forward)
+        self.handle: RemovableHandle = layer.register_forward_hook(self._forward, with_kwargs=True)
 
     def clear(self) -> None:
         """Forget all passes."""
@@ -86,7 +101,7 @@ class PassStatistics(ABC):
     def _add(self, activations: Tensor, gradient: Tensor) -> None:
         """Take in the chosen examples' inputs (n, ...) and output gradients (n, ...) of one pass."""
 
-    def _forward(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def _forward(self, layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
         if not (layer.training and output.requires_grad):
             return
         if layer.weight.grad is None:
@@ -94,7 +109,7 @@ class PassStatistics(ABC):
         elif self._went_back:
             self._start += self._size
             self._went_back = False
-        activations = inputs[0].detach()
+        activations = (inputs[0] if inputs else named["input"]).detach()
         single = activations.ndim == (1 if isinstance(layer, nn.Linear) else 3)
         if single:
             activations = activations[None]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers.checks import check_bounds, check_numbers
-from batchlimit.optimizers.kernels import Scratch, is_dense
+from batchlimit.optimizers.kernels import Scratch, fused_sgd_works, is_dense
 from batchlimit.optimizers.param_groups import check_exclusion, is_excluded
 from batchlimit.optimizers.pending_update import PendingUpdate, has_pending_update
 from batchlimit.optimizers.trust_ratio import (
@@ -43,9 +43,11 @@ class LayerWise(torch.optim.Optimizer):
     so that without bounds every tensor moves by coefficient * lr * ||w||. The ratio is 1 where a norm is 0 and, with
     `exclude='1d'`, for biases and norms. All else is `base`'s: its parameter groups, state and `state_dict` are this
     optimizer's own, so learning-rate schedulers and checkpoints work on either. `base` may be any optimizer whose
-    update is proportional to its `lr`; w' - w is known to the resolution of the weights' type only, so prefer `LARS`
-    and `LAMB`, which do not subtract, for bf16 weights. `base` may not be a solver that evaluates at other weights than
-    it trains (schedule-free): these follow from state that is not rescaled.
+    update is proportional to its `lr`; w' - w is known to the resolution of the weights' type only, which shows in bf16
+    and where gradients are a millionth of the weights: prefer `LARS` and `LAMB` there, which do not subtract (nor does
+    this for torch's SGD on a CPU, after the first step). `base` may not be a solver that evaluates at other weights
+    than it trains (schedule-free): these follow from state that is not rescaled. Under `torch.compile` it may not be one
+    of torch's with fused=True, which torch does not trace.
 
     Raises:
         InputError: an option out of its range, or such a `base`.
@@ -231,10 +233,16 @@ def check_rescalable(base: torch.optim.Optimizer, name: str) -> None:
     """Check that the weights of `base`, called `name`, are all that its update moves them by.
 
     Raises:
-        InputError: it has an `eval`, with which it evaluates at weights that its state decides.
+        InputError: it has an `eval`, with which it evaluates at weights that its state decides, or is torch's fused SGD
+            for weights that this leaves as they are.
     """
     if callable(getattr(base, "eval", None)):
         raise InputError(
             f"The solver '{name}' evaluates at other weights than it trains, which layer-wise scaling would not "
             "rescale. Valid: no recipe.layerwise with it."
         )
+    if isinstance(base, torch.optim.SGD):
+        fused = [p for group in base.param_groups if group["fused"] for p in group["params"] if p.device.type == "cpu"]
+        for dtype in {parameter.dtype for parameter in fused}:
+            if not fused_sgd_works(dtype):
+                raise InputError(f"{name} with fused=True leaves weights of {dtype} as they are. Valid: fused=False.")

@@ -225,7 +225,7 @@ class Muon(WideStateOptimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            parameters = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
             if parameters and group["orthogonal"]:
                 self._orthogonal_step(parameters, group)
             elif parameters:

@@ -50,18 +50,17 @@ class PendingUpdate:
         self._lr = float(group["lr"])
         self._steps: list[Tensor] = []
         if type(base) is torch.optim.SGD:
-            self._kernel: Callable[..., None] = self._sgd
             self._states = [state["momentum_buffer"]] if group["momentum"] != 0 else []
         else:
             decoupled = type(base) is torch.optim.AdamW or group.get("decoupled_weight_decay", False)
             self._adam_kernel: Callable[..., None] = torch._fused_adamw_ if decoupled else torch._fused_adam_
-            self._kernel = self._adam
             self._states = [state[name] for name in MOMENTS[: 2 + group["amsgrad"]]]
             self._steps = [state["step"].add_(1)]
+        self._is_sgd = type(base) is torch.optim.SGD
         # Plain momentum: the buffer is the update but for -lr, so no memory is needed for it.
-        self._in_buffer = self._kernel == self._sgd and bool(self._states) and not group["nesterov"]
+        self._in_buffer = self._is_sgd and bool(self._states) and not group["nesterov"]
         self.direction: Tensor = self._states[0] if self._in_buffer else scratch.like(parameter)
-        self.scale = -self._lr if self._in_buffer else 1.0
+        self.scale = -self._lr if self._is_sgd else 1.0
 
     def take(self) -> tuple[float, float]:
         """Take the update; return the squared norms of the weights and of `direction`.
@@ -72,28 +71,40 @@ class PendingUpdate:
         for w, g, u, *states in blocks(self._parameter, self._gradient, self.direction, *self._states):
             weight_sum += squared_norm(w)
             if self._in_buffer:
-                self._kernel([w], [g], [[u]], 0.0)  # with a learning rate of 0 only the buffer, u, changes
+                self._advance(w, g, u)
+            elif self._is_sgd:
+                self._sgd_direction(w, g, u, *states)
             else:
                 torch.mul(w, 1.0, out=u)
-                self._kernel([u], [g], [[s] for s in states], self._lr)
+                self._adam([u], [g], [[s] for s in states], self._lr)
                 u.sub_(w)
             direction_sum += squared_norm(u)
         return weight_sum, direction_sum
 
-    def _sgd(self, weights: list[Tensor], gradients: list[Tensor], states: list[list[Tensor]], lr: float) -> None:
+    def _advance(self, weight: Tensor, gradient: Tensor, buffer: Tensor) -> None:
+        """Advance the momentum: with a learning rate of 0 nothing else changes."""
         group = self._group
         torch._fused_sgd_(
-            weights,
-            gradients,
-            *(states or [[]]),
+            [weight],
+            [gradient],
+            [buffer],
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
-            lr=lr,
+            lr=0.0,
             dampening=group["dampening"],
-            nesterov=group["nesterov"],
+            nesterov=False,
             maximize=group["maximize"],
             is_first_step=False,
         )
+
+    def _sgd_direction(self, weight: Tensor, gradient: Tensor, direction: Tensor, *buffer: Tensor) -> None:
+        """Make the direction without momentum, or with Nesterov's, from its parts: w' - w would lose a small one."""
+        group = self._group
+        torch.mul(weight, group["weight_decay"], out=direction)
+        direction.add_(gradient, alpha=-1.0 if group["maximize"] else 1.0)
+        for momentum in buffer:
+            momentum.mul_(group["momentum"]).add_(direction, alpha=1.0 - group["dampening"])
+            direction.add_(momentum, alpha=group["momentum"])
 
     def _adam(self, weights: list[Tensor], gradients: list[Tensor], states: list[list[Tensor]], lr: float) -> None:
         group = self._group

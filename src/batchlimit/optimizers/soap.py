@@ -108,7 +108,7 @@ class Soap(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if parameter.grad is not None and parameter.numel() > 0:
                     self._update(parameter, parameter.grad, group)
         return loss
 

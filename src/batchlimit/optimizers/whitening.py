@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers.checks import check_counts
-from batchlimit.optimizers.kronecker_factors import PassStatistics, factored_layers, input_rows, with_gram
+from batchlimit.optimizers.kronecker_factors import PassStatistics, cholesky, factored_layers, input_rows, with_gram
 from batchlimit.optimizers.wide_state import wide
 
 
@@ -28,8 +28,9 @@ class Whitening:
     """Gathers A of a model's layers during a step's passes, and gives for each weight a root of it.
 
     `examples` of every 256 of a batch enter A. `damping` times the mean of A's diagonal is added to that; as it grows,
-    whitening fades. Weights of layers with more than `max_dim` inputs, and those that are used in no linear layer or
-    ungrouped 2-D convolution, have no root. Nothing outlives a step: A is that of its batch.
+    whitening fades; below about 0.01, in fp32, rounding shows where inputs are fewer than the layer's width. Weights of
+    layers with more than `max_dim` inputs, and those that are used in no linear layer or ungrouped 2-D convolution, or
+    in several, have no root. Nothing outlives a step: A is that of its batch.
 
     Raises:
         InputError: an option out of its range.
@@ -79,8 +80,7 @@ class Whitening:
         gathered.clear()
         mean = moment.diagonal().mean().clamp(min=torch.finfo(moment.dtype).tiny)
         moment.diagonal().add_(self.damping * mean)
-        root: Tensor = torch.linalg.cholesky_ex(moment).L
-        return root
+        return cholesky(moment)
 
 
 class InputMoment(PassStatistics):
