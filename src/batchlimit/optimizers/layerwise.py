@@ -46,8 +46,8 @@ class LayerWise(torch.optim.Optimizer):
     update is proportional to its `lr`; w' - w is known to the resolution of the weights' type only, which shows in bf16
     and where gradients are a millionth of the weights: prefer `LARS` and `LAMB` there, which do not subtract (nor does
     this for torch's SGD on a CPU, after the first step). `base` may not be a solver that evaluates at other weights
-    than it trains (schedule-free): these follow from state that is not rescaled. Under `torch.compile` it may not be one
-    of torch's with fused=True, which torch does not trace.
+    than it trains (schedule-free): these follow from state that is not rescaled. Under `torch.compile` it may not be
+    one of torch's with fused=True, which torch does not trace.
 
     Raises:
         InputError: an option out of its range, or such a `base`.
