@@ -15,9 +15,10 @@ def orthogonalize(matrices: Tensor, *, steps: int = 5, eps: float = 1e-7) -> Ten
     """Return U S' V^T for `matrices` = U S V^T, S' near 1, after `steps` Newton-Schulz steps.
 
     `matrices` is (..., rows, columns) and each is treated alone; the arithmetic is in its dtype. They are first divided
-    by their Frobenius norm (at least `eps`), so above that the result does not depend on their scale; `steps` = 0 returns that.
-    The iteration runs on the small side. Where one side is more than about twice the other it runs on the Gram matrix
-    X X^T of the small side and touches the large one twice only, which is the same polynomial for fewer operations.
+    by their Frobenius norm (at least `eps`), so above that the result does not depend on their scale; `steps` = 0
+    returns that. The iteration runs on the small side. Where one side is more than about twice the other it runs on the
+    Gram matrix X X^T of the small side and touches the large one twice only, which is the same polynomial for fewer
+    operations.
 
     Source: Jordan et al., 2024 (kellerjordan.github.io/posts/muon), 'Newton-Schulz'; Bernstein and Newhouse, 2024
     (arXiv 2409.20325), section 3.
