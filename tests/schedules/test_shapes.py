@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -108,6 +109,15 @@ def test_cyclical_shrinks_and_counts_in_steps() -> None:
     assert [factor(step) for step in (0, 5, 10, 15, 20, 25)] == pytest.approx([0.2, 1.0, 0.2, 0.6, 0.2, 0.4])
     falling = make_schedule("cyclical", {"length_steps": 10, "low": 0.2}, total_steps=40, warmup_steps=4)
     assert [falling(step) for step in (4, 9, 14, 19)] == pytest.approx([1.0, 0.2, 1.0, 0.2])
+
+
+def test_cyclical_shrinks_where_it_is_lowest_after_a_warmup_too() -> None:
+    """Every step is as long as a triangle's: nowhere does the wave jump."""
+    options = {"length_steps": 10, "low": 0.2, "shrink": 0.5}
+    factor = make_schedule("cyclical", options, total_steps=44, warmup_steps=4)
+    wave = [factor(step) for step in range(4, 40)]
+    assert [wave[0], wave[5], wave[10], wave[15], wave[20]] == pytest.approx([1.0, 0.2, 0.6, 0.2, 0.4])
+    assert max(abs(b - a) for a, b in itertools.pairwise(wave)) == pytest.approx(0.8 / 5)
 
 
 @pytest.mark.parametrize(("shape", "quarter"), [("linear", 0.75), ("sqrt", 0.5), ("cosine", 0.853553)])

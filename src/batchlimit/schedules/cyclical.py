@@ -26,7 +26,7 @@ def cyclical(
 
     A cycle (down and up again) lasts `length`, a fraction of all steps, or `length_steps` steps if that is above 0; at
     least one step. The wave begins where the warmup left off: at the peak after a warmup, at `low` without one. The
-    height above `low` is multiplied by `shrink` with each cycle done (1: 'triangular', 0.5: 'triangular2').
+    height above `low` is multiplied by `shrink` at each lowest point (1: 'triangular', 0.5: 'triangular2').
 
     Source: Smith, 2017 (arXiv 1506.01186), section 3; You et al., 2020, Figures 32 and 33, where the length decides
     whether it hurts or helps.
@@ -43,6 +43,7 @@ def cyclical(
     cycles = (min(step, total_steps) - min(warmup_steps, total_steps)) / period
     within = cycles - math.floor(cycles)
     height = abs(2.0 * within - 1.0)
+    lowest = math.floor(cycles + 0.5)
     if warmup_steps == 0:
-        height = 1.0 - height
-    return low + (1.0 - low) * height * shrink ** math.floor(cycles)
+        height, lowest = 1.0 - height, math.floor(cycles)
+    return low + (1.0 - low) * height * shrink**lowest
