@@ -56,6 +56,12 @@ def test_an_arm_without_a_space_is_measured_as_it_is() -> None:
     assert result.tuning == ()
 
 
+@pytest.mark.parametrize("tuner", ["grid", "tpe"])
+def test_no_more_trials_are_expected_than_a_space_of_choices_has(tuner: str) -> None:
+    campaign = Campaign("fake", "up", [tuned(budget=8, tuner=tuner)])
+    assert campaign.progress[0].trials == sum(map(len, run(campaign))) == 3 + 2
+
+
 def test_the_best_by_the_selection_split_is_measured_with_fresh_seeds() -> None:
     campaign = Campaign("fake", "up", [tuned()])
     tuning, final = run(campaign)

@@ -81,6 +81,26 @@ def test_a_grid_smaller_than_the_budget_ends_sooner() -> None:
     assert len(finding.proposals) == 6
 
 
+def test_tpe_tries_no_choice_twice_and_the_cost_is_that_of_the_ledger() -> None:
+    ledger = Ledger.open(":memory:")
+    space = SearchSpace.parse({"warmup": ["0%", "10%", "30%"]})
+    finding = tuned(question("tpe", space=space, trials=8), ledger)
+    assert sorted(str(proposed.fields["warmup"]) for proposed in finding.proposals) == ["0%", "10%", "30%"]
+    assert finding.cost.trials == len(ledger.records()) == 3 + 4
+
+
+def test_a_trial_that_is_proposed_twice_is_told_and_counted_once() -> None:
+    tuning = Tuning(question(space=SearchSpace.parse({"lr": [0.1, 0.2]}), trials=4))
+    trials = tuning.trials()
+    records = [hill(config) for config in next(trials).trials]
+    trials.send(records)
+    tuning._told += tuning._told
+    finding = tuning.finding()
+    assert [proposed.fields["lr"] for proposed in finding.proposals] == [0.1, 0.2]
+    assert (finding.cost.trials, finding.cost.samples) == (2, 256)
+    assert finding.cost.by_purpose["tuning"] == 2
+
+
 def test_when_nothing_completes_the_reason_is_told() -> None:
     finding = tuned(question(space=SearchSpace.parse({"lr": [10.0, 20.0]})))
     assert finding.best is None

@@ -193,3 +193,29 @@ def test_tpe_keeps_away_from_where_trials_diverge(direction: Direction) -> None:
         late = tune("tpe", LR_WARMUP, cliff, budget=40, count=1, direction=direction, seed=seed)[20:]
         lost += sum(metric is None for _, metric in late)
     assert lost < 60 * 0.25
+
+
+CHOICES = SearchSpace.parse({"lr": [0.1, 0.2, 0.4], "warmup": ["0%", "10%"], "solver_options.x": [True, 1]})
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_tpe_tries_every_point_of_a_space_of_choices_once_and_ends(count: int, seed: int) -> None:
+    told = tune("tpe", CHOICES, lambda proposal: -float(proposal["lr"]), budget=50, count=count, seed=seed)
+    assert len(told) == len({repr(proposal) for proposal, _ in told}) == CHOICES.grid_size() == 12
+
+
+def test_tpe_spends_a_budget_below_the_space_on_points_that_differ() -> None:
+    for seed in range(3):
+        told = tune("tpe", CHOICES, lambda proposal: -float(proposal["lr"]), budget=8, count=4, seed=seed)
+        assert len({repr(proposal) for proposal, _ in told}) == 8
+        assert (
+            tune("tpe", CHOICES, lambda proposal: -float(proposal["lr"]), budget=8, count=4, seed=seed, told=told[:4])
+            == told
+        )
+
+
+def test_tpe_ends_where_an_interval_has_few_numbers() -> None:
+    space = SearchSpace.parse({"lr": {"low": 0.1, "high": 0.1002, "points": 3}})
+    told = tune("tpe", space, lambda proposal: float(proposal["lr"]), budget=12)
+    assert sorted(float(proposal["lr"]) for proposal, _ in told) == [0.1, 0.1001, 0.1002]

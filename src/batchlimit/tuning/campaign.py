@@ -40,7 +40,8 @@ class ArmProgress:
     @property
     def trials(self) -> int:
         """How many trials the arm has in all, if every proposal that its budget allows is made."""
-        tuning = min(self.arm.budget, self._space.grid_size()) if self._grid else self.arm.budget
+        limited = self._grid or self._space.finite
+        tuning = min(self.arm.budget, self._space.grid_size()) if limited else self.arm.budget
         return (tuning if self.arm.tuned else 0) + self.arm.seeds
 
     @property

@@ -151,6 +151,11 @@ class SearchSpace(Frozen):
         """Return the number of points of the whole grid."""
         return math.prod(len(dimension.grid()) for dimension in self.dimensions)
 
+    @property
+    def finite(self) -> bool:
+        """Whether the grid has every point there is."""
+        return all(dimension.choices for dimension in self.dimensions)
+
     def centred(self, name: str, value: Scalar) -> SearchSpace:
         """Return the space with the interval of one field moved so that `value` is its middle."""
         return SearchSpace(dimensions=tuple(d.centred(value) if d.name == name else d for d in self.dimensions))

@@ -98,7 +98,8 @@ class Tuning:
     def finding(self) -> TuneFinding:
         """Return the best recipe so far and every proposal."""
         question = self.question
-        records = [record for _, record in self._told] + self._final
+        told = self._told_once()
+        records = [record for _, record in told] + self._final
         best = self._best()
         return TuneFinding(
             workload=question.workload,
@@ -112,18 +113,25 @@ class Tuning:
             budget=question.trials,
             proposals=tuple(
                 Proposed(fields=dict(proposal), metric=Notebook.selection(record), status=record.status)
-                for proposal, record in self._told
+                for proposal, record in told
             ),
             best=self._measurement(best) if best is not None else None,
             cost=Cost(
                 trials=len(records),
                 samples=sum(record.samples for record in records),
                 seconds=math.fsum(record.seconds for record in records),
-                by_purpose={"tuning": len(self._told), "measuring": len(self._final)},
+                by_purpose={"tuning": len(told), "measuring": len(self._final)},
             ),
             problem=self._problem(best),
             environment=dict(records[-1].environment) if records else {},
         )
+
+    def _told_once(self) -> list[tuple[Proposal, TrialRecord]]:
+        """Return the trials in order with what was proposed, each once: two proposals may come to one trial."""
+        told: dict[str, tuple[Proposal, TrialRecord]] = {}
+        for proposal, record in self._told:
+            told.setdefault(record.hash, (proposal, record))
+        return list(told.values())
 
     def _best(self) -> TrialRecord | None:
         sign = 1.0 if self.question.metric_direction == "up" else -1.0
@@ -145,10 +153,10 @@ class Tuning:
         )
 
     def _problem(self, best: TrialRecord | None) -> str:
-        if best is None and self._told:
-            reasons = sorted({record.reason for _, record in self._told if record.reason})
+        if best is None and (told := self._told_once()):
+            reasons = sorted({record.reason for _, record in told if record.reason})
             why = reasons[0] if reasons else "no reason given"
-            return f"None of {len(self._told)} tuning trials completed ({why})."
+            return f"None of {len(told)} tuning trials completed ({why})."
         return "" if self._final else "The tuning is not finished."
 
     def _trial(self, recipe: Recipe, seed: int) -> TrialConfig:

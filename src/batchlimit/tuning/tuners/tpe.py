@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from itertools import product
 from typing import Any
 
 from batchlimit.config import Scalar
 from batchlimit.findings import Direction
 from batchlimit.tuning.search_space import Dimension, Proposal, SearchSpace
 from batchlimit.tuning.tuner import Told, tuners
+
+_ASKED = 20  # times that the sampler is asked for one new point
 
 
 @tuners.register("tpe")
@@ -18,7 +21,8 @@ def tpe(space: SearchSpace, told: Told, *, count: int, budget: int, direction: D
 
     The first point is the middle of the space; a third of the budget (3 to 10 points) is random. Optuna's study is
     rebuilt in memory from `told` at each call and its sampler seeded from `seed` and the number told, because a
-    sampler's random state is stored nowhere.
+    sampler's random state is stored nowhere. No point is proposed twice: where the sampler has nothing new, an untried
+    point of the grid is, and where the grid has none left, the search ends before its budget.
 
     Source: Bergstra et al., 2011, "Algorithms for hyper-parameter optimization".
     """
@@ -43,7 +47,32 @@ def tpe(space: SearchSpace, told: Told, *, count: int, budget: int, direction: D
             study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
         if not told:
             study.enqueue_trial({d.name: _coordinate(d, d.middle()) for d in space.dimensions})
-        return [_proposal(space, study.ask(distributions).params) for _ in range(count)]
+        tried = {_key(space, proposal) for proposal, _ in told}
+        proposals: list[Proposal] = []
+        while len(proposals) < count and (new := _new(space, study, distributions, tried)) is not None:
+            tried.add(_key(space, new))
+            proposals.append(new)
+        return proposals
+
+
+def _new(space: SearchSpace, study: Any, distributions: dict[str, Any], tried: set[tuple[str, ...]]) -> Proposal | None:
+    """Return a point that is not among those tried, None where there is none.
+
+    A point asked for in vain stays pending in the study, which counts as bad there, so the sampler turns to others.
+    """
+    for _ in range(_ASKED):
+        proposal = _proposal(space, study.ask(distributions).params)
+        if _key(space, proposal) not in tried:
+            return proposal
+    names = [dimension.name for dimension in space.dimensions]
+    grid = product(*(dimension.grid() for dimension in space.dimensions))
+    untried = (point for values in grid if _key(space, point := dict(zip(names, values, strict=True))) not in tried)
+    return next(untried, None)
+
+
+def _key(space: SearchSpace, proposal: Proposal) -> tuple[str, ...]:
+    """Return what tells a point from others, 1 from True too."""
+    return tuple(repr(proposal[dimension.name]) for dimension in space.dimensions)
 
 
 def _distribution(dimension: Dimension) -> Any:
