@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -158,6 +159,42 @@ def test_an_error_in_a_users_model_is_one_line_that_says_where(folder: Path, com
     assert len(outcome.stderr.splitlines()) == 1
     assert "raised ValueError: no such layer (faulty.py, line 10)." in outcome.stderr
     assert "bug" not in outcome.stderr
+
+
+PICKY = """
+from dataclasses import replace
+
+from toys import Recipe, cross_entropy, separable
+
+
+def loss(outputs, targets, *, label_smoothing=0.0):
+    if label_smoothing:
+        raise IndexError("no room")
+    return cross_entropy(outputs, targets)
+
+
+def picky():
+    recipes = {"plain": Recipe(solver="momentum", lr=0.1)}
+    for name in ("lower", "smoothed all over"):
+        recipes[name] = Recipe(solver="lars", lr=1.0, label_smoothing=0.1 if name != "lower" else 0.0)
+    return replace(separable(), name="picky", loss=loss, recipes=recipes)
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_error_of_one_recipe_names_it_and_says_how_to_go_on_without_it(folder: Path, jobs: str) -> None:
+    (folder / "picky.py").write_text(PICKY)
+    command = ["find", "picky.py:picky", "-q", "--jobs", jobs, "--exhaustive", "--batch-size", "100", "--seeds", "2"]
+    outcome = CliRunner().invoke(app, [*command, "max_seeds=2"])
+    assert outcome.exit_code == 1
+    assert len(outcome.stderr.splitlines()) == 1
+    said = "raised IndexError: no room (picky.py, line 9). It was training the recipe 'smoothed all over'; the rest"
+    assert said in outcome.stderr
+    assert ("A trial of 'picky.py:picky' with 'lars' at batch size 100 raised" in outcome.stderr) == (jobs == "2")
+    _, _, settings = outcome.stderr.partition("the same command with ")
+    added = shlex.split(settings.partition("]'")[0] + "]'")
+    assert added == ["techniques=modern", 'recipes=["plain", "lower"]']
+    assert CliRunner().invoke(app, [*command, "max_seeds=2", *added]).exit_code == 0
 
 
 def test_an_error_in_a_worker_is_one_line_and_its_traceback_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,10 @@ def test_bad_input_in_a_worker_is_bad_input_here_and_the_pool_goes_on() -> None:
 
 
 def test_a_fault_in_user_code_is_raised_with_its_traceback() -> None:
-    said = r"^A trial of 'fault' at batch size 32 raised ZeroDivisionError: in .* model \(fake_engine.py, line \d+\)\."
+    said = (
+        r"^A trial of 'fault' with 'momentum' at batch size 32 raised "
+        r"ZeroDivisionError: in .* model \(fake_engine.py, line \d+\)\."
+    )
     with pool(1) as running, pytest.raises(TrialError, match=said) as caught:
         list(running.run([fake_engine.config(workload="fault")]))
     assert "\n" not in str(caught.value)

@@ -211,7 +211,7 @@ class Studying:
     def _search(self, question: StudyQuestion, on_event: OnEvent | None) -> LimitFinding | None:
         if question.search is None:
             return None
-        search = LimitSearch(question.search)
+        search = LimitSearch(question.search, part=True)
         drive(search.trials(), self.kept, self._runner(), on_event)
         return search.finding()
 

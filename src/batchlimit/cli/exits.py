@@ -139,7 +139,8 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, TrialError):
         say(f"{error}{advice}")
     elif place_of(error):
-        say(f"your own code raised {in_one_line(error)}.{advice}")
+        said = "".join(f" {note}" for note in getattr(error, "__notes__", ())[-1:])
+        say(f"your own code raised {in_one_line(error)}.{said}{advice}")
     else:
         say(f"unexpected {in_one_line(error)}. This is a bug or a broken environment.{advice}")
     return RUN_FAILED

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from batchlimit.config import TrialConfig
-from batchlimit.errors import InputError
+from batchlimit.errors import InputError, LedgerError, TrialError
 from batchlimit.ledger import Ledger
 from batchlimit.records import TrialRecord
 from batchlimit.tuning.batch import Batch
@@ -47,7 +47,8 @@ def drive(
     A trial in the ledger is not run again, unless it failed (its worker died): that says nothing of the trial. The
     answer depends on records alone, not on how many jobs there are or when they finish. With `runner=None` nothing is
     run: the ledger must hold everything, failed trials included. Whatever is raised inside (a signal's
-    KeyboardInterrupt, say) passes through; every record that arrived is in the ledger by then.
+    KeyboardInterrupt, say) passes through; every record that arrived is in the ledger by then. An error of a trial's
+    code has the batch's advice: a `TrialError` in its message, another one as a note.
 
     Raises:
         InputError: `runner` is None and a record is missing.
@@ -74,7 +75,17 @@ def _records(batch: Batch, ledger: Ledger, runner: Runner | None, progress: _Pro
     for hash, record in found.items():
         progress.reused(asked[hash], record)
     if missing:
-        found |= _computed(missing, ledger, runner, progress)
+        try:
+            found |= _computed(missing, ledger, runner, progress)
+        except TrialError as error:
+            error.args = (f"{error} {batch.advice}".rstrip(),)
+            raise
+        except (InputError, LedgerError):
+            raise
+        except Exception as error:
+            if batch.advice:
+                error.add_note(batch.advice)
+            raise
     return [found[config.hash] for config in batch.trials]
 
 

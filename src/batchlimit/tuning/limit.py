@@ -13,7 +13,9 @@ which is also how an interrupted search goes on and how a report is drawn again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Sequence
+from shlex import quote
 
 from batchlimit.config import Recipe, Scalar, TrialConfig
 from batchlimit.findings import Decision, LimitFinding
@@ -34,10 +36,14 @@ MOST_MEASURED = 3  # recipes measured over seeds at one batch size: near the bar
 
 
 class LimitSearch:
-    """One search: `trials()` asks for batches of trials, `finding()` says what is known at any moment."""
+    """One search: `trials()` asks for batches of trials, `finding()` says what is known at any moment.
 
-    def __init__(self, question: Question) -> None:
+    `part` says that the search is part of a study, whose command takes no `recipes`.
+    """
+
+    def __init__(self, question: Question, *, part: bool = False) -> None:
         self.question = question
+        self._part = part
         self.notebook = Notebook(question)
         self._outlook = Outlook(question)
         self._told: dict[tuple[int, str], list[tuple[dict[str, Scalar], float | None]]] = {}
@@ -234,10 +240,30 @@ class LimitSearch:
         self, trials: Sequence[TrialConfig], purpose: str, batch_size: int
     ) -> Generator[Batch, list[TrialRecord], list[TrialRecord]]:
         purpose_there = f"{purpose} at batch size {batch_size:,}"
-        records = yield Batch(trials=tuple(trials), purpose=purpose_there, expected_left=self._outlook.trials())
+        records = yield Batch(
+            trials=tuple(trials),
+            purpose=purpose_there,
+            expected_left=self._outlook.trials(),
+            advice=self._advice(purpose.partition(" ")[2]),
+        )
         assert len(records) == len(trials), "a driver answers every trial of a batch"
         self.notebook.count(purpose.split()[0], batch_size, records)
         return records
+
+    def _advice(self, name: str) -> str:
+        """Return how to go on without the recipe `name`, '' where it is none, or the only one."""
+        others = [candidate.name for candidate in self.question.candidates if candidate.name != name]
+        if len(others) == len(self.question.candidates):
+            return ""
+        said = f"It was training the recipe '{name}'"
+        if self._part or not others:
+            return f"{said}."
+        # Of one set, because of several sets each must know every recipe named.
+        recipes = quote(json.dumps(others, ensure_ascii=False))
+        return (
+            f"{said}; the rest can go on without it by leaving it out: the same command with "
+            f"techniques={self.question.techniques} recipes={recipes}."
+        )
 
     def _seeded(self, batch_size: int, recipe: Recipe, seeds: range) -> list[TrialConfig]:
         return [self._trial(batch_size, recipe, seed) for seed in seeds]

@@ -126,7 +126,8 @@ class LocalPool:
         if kind == "no_memory":
             return self._again_or_failed(config, attempt, value, waiting)
         what, trace = value
-        error = TrialError(f"A trial of '{config.workload}' at batch size {config.batch_size} raised {what}.")
+        trial = f"'{config.workload}' with '{config.recipe.solver}' at batch size {config.batch_size}"
+        error = TrialError(f"A trial of {trial} raised {what}.")
         error.add_note(trace)
         raise error
 
