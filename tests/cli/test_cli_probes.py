@@ -43,6 +43,11 @@ def test_train_prints_a_line_for_each_probe() -> None:
     assert len(lines) == len(ran("train", "toys.py:separable", "-q").stdout.splitlines()) + 2
 
 
+def test_probes_given_one_by_one_are_all_taken() -> None:
+    given = ("--probe", "weight-distance", "--probe", "trust-ratios")
+    assert sorted(found("train", "toys.py:separable", *given)["measurements"]) == ["trust-ratios", "weight-distance"]
+
+
 def test_json_a_file_and_a_ledger_have_what_was_measured() -> None:
     content = found("train", "toys.py:separable", "probes=weight-distance", "--out", "r.json", "--ledger", "kept.db")
     measured = content["measurements"]["weight-distance"]

@@ -56,11 +56,11 @@ def train(
         ),
     ] = None,
     probe: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--probe",
             metavar="NAME[,NAME]",
-            help="Measure while training ('batchlimit list probes').",
+            help="Measure while training ('batchlimit list probes'); more than once for more.",
             rich_help_panel=RECIPE,
             show_default=False,
         ),
@@ -112,7 +112,7 @@ def train(
             "batch_size": ("--batch-size", batch_size),
             "budget": ("--epochs", epochs),
             "seed": ("--seed", seed),
-            "probes": ("--probe", probe),
+            "probes": ("--probe", ",".join(probe) if probe else None),
             "protocol": ("--paper-protocol", o.protocol(paper_protocol)),
             "device": ("--device", device),
             "data_dir": ("--data-dir", data_dir),
