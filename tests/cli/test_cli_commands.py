@@ -253,7 +253,8 @@ def test_find_takes_a_list_of_sets_from_a_file_and_one_set_after_the_other(folde
     [
         ("paper,modren", ("Unknown technique set 'modren'", "Did you mean 'modern'")),
         ("papre,modern", ("Unknown technique set 'papre'", "Did you mean 'paper'")),
-        ("paper,", ("Unknown technique set ''", "modern, paper")),
+        ("paper,", ("an empty name in the techniques 'paper,' (from --techniques)", "Valid: modern, paper")),
+        ("paper,,modern", ("an empty name in the techniques 'paper,,modern'",)),
     ],
 )
 def test_an_unknown_set_in_the_list_is_bad_input(folder: Path, sets: str, parts: tuple[str, ...]) -> None:

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from batchlimit.cli.app import app
+from batchlimit.cli.study import _asked
+from batchlimit.studies import studies
 
 FILE = 'name = "mine"\nquestion = "Which solver?"\nbatch_size = ["full"]\nsolver = ["momentum", "adam"]\n'
 OWN = """
@@ -110,3 +112,10 @@ def test_the_list_has_every_study_with_trials_and_time(here: Path) -> None:
     assert all(study["question"].endswith("?") for study in found)
     assert all(study["seconds"] > 0 for study in found if study["trials"])
     assert call("list", "studies", "--scale", "smoke").exit_code == 0
+
+
+def test_all_can_stand_among_other_names(here: Path) -> None:
+    everything = list(studies)
+    assert _asked("all,solvers") == everything
+    assert _asked("solvers, all") == ["solvers", *(name for name in everything if name != "solvers")]
+    assert _asked("all,mine.toml") == [*everything, "mine.toml"]

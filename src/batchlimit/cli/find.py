@@ -183,5 +183,13 @@ def _technique_sets(layers: Layers) -> tuple[str, ...]:
     names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
         return ()
+    if not all(names):
+        from batchlimit.tuning.techniques import techniques
+
+        shown = given if isinstance(given, str) else ",".join(names)
+        raise InputError(
+            f"There is an empty name in the techniques '{shown}' (from {layers.origin(('techniques',))}). "
+            f"Valid: {', '.join(techniques)}, or several with commas between them."
+        )
     layers.data["techniques"] = names[-1]
     return tuple(dict.fromkeys(names))

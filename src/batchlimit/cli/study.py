@@ -152,8 +152,8 @@ def _asked(names: str) -> list[str]:
     from batchlimit.studies import studies
     from batchlimit.studies.finding import find_study
 
-    asked = list(studies) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
-    asked = list(dict.fromkeys(asked))
+    given = [name.strip() for name in names.split(",") if name.strip()]
+    asked = list(dict.fromkeys(each for name in given for each in (studies if name == "all" else (name,))))
     if not asked:
         raise InputError(
             f"There is no study in '{names}'. Valid: names with commas ('batchlimit list studies'), all, or your own: "
