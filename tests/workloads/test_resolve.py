@@ -89,7 +89,11 @@ def test_a_workload_is_made_once(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("own_workload_file:nothing", r"'own_workload_file' has no 'nothing'\. Valid: broken, make, mine, other\."),
+        (
+            "own_workload_file:nothing",
+            r"'own_workload_file' has no 'nothing'\. "
+            r"Valid: broken, make, mine, other; and, if they return a workload, load, number\.$",
+        ),
         ("own_workload_file.py:value", "is a int, not a batchlimit.Workload"),
         ("own_workload_file.py:number", "returned a int, not a batchlimit.Workload"),
         ("own_workload_file.py:Workload", "is the class Workload"),
@@ -114,6 +118,45 @@ def test_a_module_without_workloads(folder: Path) -> None:
     (folder / "empty_of_workloads.py").write_text("x = 1")
     with pytest.raises(InputError, match="It defines no workload at all"):
         resolve("empty_of_workloads.py:mine")
+
+
+MAYBE = """
+from functools import partial
+from textwrap import dedent
+
+import torch
+from torch import nn
+
+def plain():
+    raise RuntimeError("must not be called")
+
+def optional(size=3, *more, **changes):
+    raise RuntimeError("must not be called")
+
+def needs(size):
+    ...
+
+def says_otherwise() -> int:
+    return 3
+
+def _private():
+    ...
+
+class Model(nn.Linear):
+    ...
+
+lazy = lambda: plain()
+model = nn.Linear(1, 1)
+"""
+
+
+def test_functions_that_say_nothing_of_what_they_return_are_named_and_not_called(folder: Path) -> None:
+    (folder / "maybe_workloads.py").write_text(MAYBE)
+    for where in ("maybe_workloads.py", "maybe_workloads"):
+        with pytest.raises(
+            InputError, match=r"has no 'nope'\. Valid: of these, if they return a workload, lazy, optional, plain\.$"
+        ):
+            resolve(f"{where}:nope")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -39,9 +40,7 @@ def _resolve(text: str, folder: str) -> Workload:
         )
     module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
     if not hasattr(module, attribute):
-        candidates = _candidates(module)
-        valid = f"Valid: {', '.join(candidates)}." if candidates else "It defines no workload at all."
-        raise InputError(f"'{where}' has no '{attribute}'. {valid}")
+        raise InputError(f"'{where}' has no '{attribute}'. {_valid(module)}")
     return _as_workload(getattr(module, attribute), text)
 
 
@@ -83,15 +82,34 @@ def _import_file(path: Path) -> ModuleType:
         raise InputError(f"Cannot import '{path}': {_one_line(error)}.") from error
 
 
-def _candidates(module: ModuleType) -> list[str]:
-    """Return the names in `module` that are workloads, or functions annotated to return one."""
-    found = []
-    for name, value in vars(module).items():
-        annotation = getattr(value, "__annotations__", {}).get("return") if callable(value) else None
-        returns = annotation is Workload or (isinstance(annotation, str) and annotation.split(".")[-1] == "Workload")
-        if isinstance(value, Workload) or (returns and not isinstance(value, type)):
-            found.append(name)
-    return sorted(found)
+def _valid(module: ModuleType) -> str:
+    """Return which names in `module` are workloads or may return one; nothing is called."""
+    known = sorted(name for name, value in vars(module).items() if _is_or_says_so(value))
+    public = (name for name in vars(module) if not name.startswith("_") and name not in known)
+    perhaps = sorted(name for name in public if _may_return_one(vars(module)[name], module))
+    if not known and not perhaps:
+        return "It defines no workload at all."
+    if not perhaps:
+        return f"Valid: {', '.join(known)}."
+    also = f"{', '.join(known)}; and" if known else "of these"
+    return f"Valid: {also}, if they return a workload, {', '.join(perhaps)}."
+
+
+def _is_or_says_so(value: Any) -> bool:
+    """Return whether something is a workload or a function annotated to return one."""
+    if isinstance(value, (Workload, type)) or not callable(value):
+        return isinstance(value, Workload)
+    says = getattr(value, "__annotations__", {}).get("return")
+    return says is Workload or (isinstance(says, str) and says.split(".")[-1] == "Workload")
+
+
+def _may_return_one(value: Any, module: ModuleType) -> bool:
+    """Return whether something is a function of `module` that needs no arguments and does not say what it returns."""
+    if not inspect.isfunction(value) or value.__module__ != module.__name__ or "return" in value.__annotations__:
+        return False
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(value).parameters.values()
+    return all(parameter.default is not parameter.empty or parameter.kind in optional for parameter in parameters)
 
 
 def _one_line(error: BaseException) -> str:
