@@ -118,6 +118,7 @@ def test_a_plot_in_ascii_by_hand() -> None:
         "     +--------------------",
         "      0        2   4 steps",
     ]
+    assert plot([1.0, 1.0], 1, width=28, height=3, braille=False)[-1].endswith("  1 step")
 
 
 @pytest.mark.parametrize("braille", [True, False])

@@ -128,7 +128,9 @@ def test_without_a_validation_split_the_progress_is_of_the_test_split(folder: Pa
     (folder / "whole.py").write_text(
         f"from dataclasses import replace\nfrom toys import separable\nworkload = {whole}\n"
     )
-    said = ran("whole.py:workload", "epochs=1").stderr
+    outcome = ran("whole.py:workload", "epochs=1")
+    assert "at batch size 10, 1 epoch, seed 0: 13 steps" in outcome.stdout
+    said = outcome.stderr
     assert "test " in said
     assert "validation" not in said
     assert "validation " in ran("toys.py:separable", "epochs=1").stderr

@@ -6,10 +6,11 @@ import dataclasses
 import tomllib
 
 from sample_finding import digits_finding
-from sample_study import FIGURES, STUDY, empty_result, sample_result
+from sample_study import FIGURES, STUDY, effort, empty_result, sample_result
 
 from batchlimit.analysis.intervals import paired_test
 from batchlimit.config import TrialConfig
+from batchlimit.durations import Duration
 from batchlimit.reports import study_account, study_comparisons, study_tables
 from batchlimit.reports.figures.studies import draw
 from batchlimit.reports.verdict import UNFINISHED
@@ -178,3 +179,14 @@ def test_a_machine_is_named_once_with_its_commits() -> None:
     for count, said in ((1, "commit c0"), (3, "commits c0, c1, c2"), (6, "commits c0, c1, c2, c3, and 2 more")):
         mine = dataclasses.replace(result, arms=tuple(map(ran, range(count))), limit=None)
         assert study_account.hardware(mine) == f"X1, batchlimit 0.1.0, torch 2.13.0, {said}"
+
+
+def test_one_epoch_and_one_seed_are_said_in_the_singular() -> None:
+    result = sample_result()
+    once = {"seeds": 1, "epochs": Duration(1, "epochs")}
+    arms = tuple(dataclasses.replace(arm, arm=arm.arm.updated(once)) for arm in result.arms)
+    few = dataclasses.replace(result, arms=arms, effort=effort(epochs=Duration(1, "epochs")))
+    line = study_account.effort_line(few)
+    assert "1 epoch as the usual length" in line
+    assert "measured with 1 fresh seed on" in line
+    assert {row.epochs for row in study_tables.arm_rows(few)} == {"1 epoch"}

@@ -89,6 +89,19 @@ def test_the_summary_states_what_the_verdict_rests_on() -> None:
     assert "test split" in "\n".join(summary_lines(digits_finding(protocol="paper")))
 
 
+def test_one_epoch_is_no_epochs() -> None:
+    assert [quantities.length(said) for said in ("1 epochs", "1 steps", "1.5 epochs", "11 epochs", "100%")] == [
+        "1 epoch",
+        "1 step",
+        "1.5 epochs",
+        "11 epochs",
+        "100%",
+    ]
+    finding = digits_finding(training_budget="1 epochs")
+    assert "for 1 epoch, accuracy" in "\n".join(summary_lines(finding))
+    assert as_json(finding, None)["training_budget"] == "1 epochs"
+
+
 def _strictly(value: object) -> object:
     return json.loads(json.dumps(value, allow_nan=False))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from study_worlds import effort_of, facts_of, judged, result
 
 from batchlimit.config import Recipe
+from batchlimit.durations import Duration
 from batchlimit.studies.arm import Arm
 from batchlimit.studies.beyond import (
     ABLATION,
@@ -71,6 +73,12 @@ def test_numbers_are_judged_on_the_papers_workload_only() -> None:
     small = result("beyond", world(0.99), workload="mnist-lenet5")
     assert judged(small, LENET5).agreement == "agrees"
     assert judged(result("beyond", world(0.98), workload="mnist-lenet5"), LENET5).agreement == "differs"
+
+
+def test_one_update_is_no_updates() -> None:
+    found = result("beyond", world(0.996, short=0.993), workload="mnist")
+    once = tuple(replace(arm, arm=arm.arm.updated({"epochs": Duration(1, "epochs")})) for arm in found.arms)
+    assert judged(replace(found, arms=once), FIFTEEN).ours.endswith(", 1 update")
 
 
 def test_longer_trainings_do_not_count_as_fifteen_updates() -> None:

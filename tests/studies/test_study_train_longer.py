@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from study_worlds import effort_of, facts_of, judged, result
 
 from batchlimit.studies.arm import Arm
@@ -40,6 +42,15 @@ def test_the_papers_world_agrees() -> None:
     for text in (*TEXTS, "lower training loss", "does not test better"):
         assert judged(found, text).agreement == "agrees", text
     assert judged(found, "lower training loss").reason.startswith("difference +0.1 ("), "a loss has no points"
+
+
+def test_a_count_of_one_is_in_the_singular() -> None:
+    found = result("train-longer", paper)
+    assert judged(found, "less and less").ours.startswith("the usual length: ")
+    once = [replace(arm, arm=arm.arm.updated({"labels": {**arm.arm.labels, "updates": 1}})) for arm in found.arms]
+    single = replace(found, arms=tuple(once))
+    assert ", 1 update: " in judged(single, "does not test better").ours
+    assert judged(single, "lower training loss").ours.endswith(", after 1 update")
 
 
 def test_a_world_the_other_way_round_differs() -> None:

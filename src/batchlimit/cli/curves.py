@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchlimit.reports.quantities import counted
+
 _BRAILLE = 0x2800
 # The bit of each dot of a braille letter: by column (0, 1), from its top (0) to its bottom (3).
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
@@ -26,7 +28,7 @@ def plot(values: Sequence[float], last: int, *, width: int, height: int, braille
     ends = f"{0}{last // 2:>{columns // 2 - 1},}"
     corner, line = ("└", "─") if braille else ("+", "-")
     lines.append(f"{'':{_MARGIN - 1}}{corner}{line * columns}")
-    lines.append(f"{'':{_MARGIN}}{ends}{f'{last:,} steps':>{columns - len(ends)}}")
+    lines.append(f"{'':{_MARGIN}}{ends}{counted(last, 'step'):>{columns - len(ends)}}")
     return lines
 
 

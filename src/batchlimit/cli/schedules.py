@@ -157,9 +157,10 @@ def _write(drawing: Drawing, path: Path) -> None:
 
 def _show(drawing: Drawing, values: list[float], out: Path | None) -> None:
     from batchlimit.cli.curves import plot
+    from batchlimit.reports.quantities import counted
 
     console = Output()
-    lengths = f"{drawing.total_steps:,} steps, {drawing.warmup_steps:g} of warmup"
+    lengths = f"{counted(drawing.total_steps, 'step')}, {drawing.warmup_steps:g} of warmup"
     if drawing.title != drawing.name:
         console.print(Text(drawing.title, style="bold"), soft_wrap=True)
     console.print(Text(f"{drawing.name}{_given(drawing)}: learning rate / peak over {lengths}"), soft_wrap=True)

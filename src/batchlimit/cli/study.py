@@ -206,6 +206,7 @@ def _one(studying: Studying, name: str, folder: Path, progress: StudyProgress) -
 
 def _conclude(done: list[tuple[StudyResult, Path]], index: Path, where: Places) -> None:
     """Print each study's question, how the paper's claims fare, and where the pages are."""
+    from batchlimit.reports.quantities import counted
     from batchlimit.reports.study_account import refusals
 
     console = Output()
@@ -219,7 +220,8 @@ def _conclude(done: list[tuple[StudyResult, Path]], index: Path, where: Places) 
         for words in refusals(result):
             console.print(Text(f"  {words}"), soft_wrap=wide)
         if result.left_out:
-            console.print(Text(f"  {len(result.left_out)} arms were left out: they did not fit into the time given."))
+            left_out = counted(len(result.left_out), "arm")
+            console.print(Text(f"  Left out: {left_out} that did not fit into the time given."))
         console.print(Text(f"  {page}"), soft_wrap=True)
     console.print()
     console.print(Text(f"Ledger: {where.shown}"), soft_wrap=True)
@@ -253,7 +255,7 @@ def _as_object(result: StudyResult, page: Path) -> dict[str, Any]:
 
 def _show_plans(plans: list[StudyPlan], studying: Studying, *, as_json: bool) -> None:
     """Print the trials of each study and the time they take."""
-    from batchlimit.reports.quantities import count, span
+    from batchlimit.reports.quantities import count, counted, length, span
 
     if as_json:
         print(json.dumps({"studies": [_planned(plan) for plan in plans], "jobs": studying.worker_count}))
@@ -267,17 +269,18 @@ def _show_plans(plans: list[StudyPlan], studying: Studying, *, as_json: bool) ->
         for arm, trials, seconds in zip(plan.arms, plan.trials, plan.seconds, strict=True):
             label = ", ".join(f"{name} {value}" for name, value in arm.labels.items() if name != "batch size")
             time = "-" if seconds is None else span(seconds / studying.worker_count)
-            table.add_row(Text(label), count(arm.batch_size), str(arm.epochs), str(trials), time)
+            table.add_row(Text(label), count(arm.batch_size), length(arm.epochs), str(trials), time)
         if plan.arms:
             console.print(table, soft_wrap=not console.is_terminal)
         total = sum(seconds or 0.0 for seconds in plan.seconds) / studying.worker_count
         search = " and a search for the limit" if plan.study.search is not None else ""
         console.print(
-            f"{sum(plan.trials):,} trials{search}, {plan.known:,} of them in the ledger; about {span(total)} to go "
-            f"with {studying.worker_count} at a time, by trials timed here."
+            f"{counted(sum(plan.trials), 'trial')}{search}, {plan.known:,} of them in the ledger; "
+            f"about {span(total)} to go with {studying.worker_count} at a time, by trials timed here."
         )
         if plan.question.left_out:
-            console.print(f"{len(plan.question.left_out)} arms do not fit into the time given and are left out.")
+            left_out = counted(len(plan.question.left_out), "arm")
+            console.print(f"Left out: {left_out} that would not fit into the time given.")
         console.print()
 
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from batchlimit.cli.terminal import Output
-from batchlimit.reports.quantities import counted, metric_text, span
+from batchlimit.reports.quantities import counted, length, metric_text, span
 
 if TYPE_CHECKING:
     from batchlimit.config import TrialConfig
@@ -112,7 +112,7 @@ def summary(record: TrialRecord, workload: Workload) -> None:
             cells.append(metric_text(scores.metric, percent=workload.metric.percent, digits=2))
         table.add_row(*cells)
     console.print(
-        f"{trial.workload} at batch size {trial.batch_size}, {trial.budget}, seed {trial.seed}: {cost}.",
+        f"{trial.workload} at batch size {trial.batch_size}, {length(trial.budget)}, seed {trial.seed}: {cost}.",
         soft_wrap=True,
         markup=False,
     )

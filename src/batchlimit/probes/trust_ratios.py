@@ -81,7 +81,8 @@ class TrustRatios(Probe):
         if not values:
             return "no trust ratio was measured"
         words = "applied" if result["applied"] else "not applied, as layerwise would have them"
-        return f"from {min(values):.3g} to {max(values):.3g} over {len(result['layers'])} layers ({words})"
+        over = f"{len(result['layers'])} layer{'' if len(result['layers']) == 1 else 's'}"
+        return f"from {min(values):.3g} to {max(values):.3g} over {over} ({words})"
 
     def _applied(self) -> dict[str, Tensor]:
         assert self._own is not None

@@ -102,6 +102,7 @@ def _render(
         count=quantities.count,
         counted=quantities.counted,
         large_count=quantities.large_count,
+        length=quantities.length,
         span=quantities.span,
         decisions={"pass": "reaches the target", "fail": "falls short", "undecided": "undecided", None: ""},
     )

@@ -58,6 +58,12 @@ def counted(number: int, noun: str) -> str:
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
+def length(duration: object) -> str:
+    """Return a training length in words: '30 epochs' as it is written, but '1 epoch'."""
+    text = str(duration)
+    return text.removesuffix("s") if text.startswith("1 ") else text
+
+
 def large_count(number: int) -> str:
     """Return a large number in words that are read at once: 940, 12,345, 1.2 million."""
     for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchlimit.reports.quantities import counted, large_count, span
+from batchlimit.reports.quantities import counted, large_count, length, span
 from batchlimit.reports.verdict import is_unfinished
 from batchlimit.studies.results import StudyResult
 from batchlimit.studies.solvers import LATER
@@ -100,9 +100,10 @@ def effort_line(result: StudyResult) -> str:
     if not result.arms:
         return f"Workload {facts.workload}, scale {effort.scale}."
     seeds = [arm.arm.seeds for arm in result.arms]
-    spread = f"{min(seeds)} to {max(seeds)}" if min(seeds) != max(seeds) else str(max(seeds))
+    most = counted(max(seeds), "fresh seed")
+    spread = f"{min(seeds)} to {most}" if min(seeds) != max(seeds) else most
     return (
-        f"Workload {facts.workload} ({facts.dataset_size:,} training examples), scale {effort.scale}: {effort.epochs} "
-        f"as the usual length, {counted(len(result.arms), 'arm')}, {budget}, recipes selected on {split}, then "
-        f"measured with {spread} fresh seeds on the test split."
+        f"Workload {facts.workload} ({facts.dataset_size:,} training examples), scale {effort.scale}: "
+        f"{length(effort.epochs)} as the usual length, {counted(len(result.arms), 'arm')}, {budget}, recipes "
+        f"selected on {split}, then measured with {spread} on the test split."
     )

@@ -127,7 +127,8 @@ def comparison_note(rows: Sequence[Comparison]) -> str:
         f"method for all {len(rows)}; 'better' below {_SIGNIFICANT:g}."
     )
     if few > 0 and 2 / 2**few * len(rows) > _SIGNIFICANT:
-        note += f" With {few} shared seeds no uncorrected p-value is below {2 / 2**few:.2g}: not decided is not equal."
+        least = f"no uncorrected p-value is below {2 / 2**few:.2g}: not decided is not equal."
+        note += f" With {counted(few, 'shared seed')} {least}"
     return note
 
 

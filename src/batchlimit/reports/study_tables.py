@@ -9,6 +9,7 @@ from batchlimit.config import Scalar
 from batchlimit.findings import Estimate
 from batchlimit.reports.figures.studies.cells import is_comparable, label_of, said, short
 from batchlimit.reports.figures.studies.measures import Measure, measure
+from batchlimit.reports.quantities import length
 from batchlimit.reports.recipe_toml import trial_toml
 from batchlimit.studies.claims import Agreement
 from batchlimit.studies.results import ArmResult, StudyResult
@@ -275,7 +276,7 @@ def arm_rows(result: StudyResult) -> list[ArmRow]:
             ArmRow(
                 name=", ".join(said(name, value) for name, value in arm.labels.items()) or "the arm",
                 batch_size=arm.arm.batch_size,
-                epochs=str(arm.arm.epochs),
+                epochs=length(arm.arm.epochs),
                 tuning=len(arm.tuning),
                 seeds=len(arm.final),
                 result=_said_of(arm, quantity),

@@ -16,6 +16,7 @@ from batchlimit.reports.quantities import (
     estimate_text,
     is_percent,
     large_count,
+    length,
     listed,
     metric_text,
     span,
@@ -185,8 +186,8 @@ def summary_lines(finding: LimitFinding) -> list[str]:
         target = metric_text(baseline.target_metric, percent=percent, digits=2)
         least = "at least" if finding.metric_direction == "up" else "at most"
         lines.append(
-            f"Baseline: batch {count(baseline.batch_size)} for {finding.training_budget}, {finding.metric_name} "
-            f"{estimate_text(baseline.metric, percent=percent)}; the target is {least} {target}."
+            f"Baseline: batch {count(baseline.batch_size)} for {length(finding.training_budget)}, "
+            f"{finding.metric_name} {estimate_text(baseline.metric, percent=percent)}; the target is {least} {target}."
         )
     if not finding.problem:
         lines.append(f"Linear LR scaling: {boundary_text(finding.small_up_to, end=finding.dataset_size)}.")

@@ -178,7 +178,8 @@ def within(updates: int, judge: Judge) -> Judge:
         best = result.best(full)
         if best is None:
             return found
-        said = f"{found.ours}: {best.labels['solver']}, {updates_of(best, result)} updates"
+        made = updates_of(best, result)
+        said = f"{found.ours}: {best.labels['solver']}, {made} update{'' if made == 1 else 's'}"
         return replace(found, ours=said)
 
     return judged

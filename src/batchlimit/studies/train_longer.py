@@ -126,7 +126,7 @@ def fits_better(left: Labels, right: Labels) -> Judge:
         if pair is None:
             return missing(result, left)
         said = "; ".join(f"{words(w)}: {_loss(arm)}" for w, arm in zip((left, right), pair, strict=True))
-        said += f", after {pair[0].labels['updates']:,} updates"
+        said += f", after {_updates(pair[0])}"
         if result.effort.scale == "smoke":
             return too_short(said)
         losses = [list(arm.by_seed("train loss").values()) for arm in pair]
@@ -147,7 +147,7 @@ def no_better(left: Labels, right: Labels) -> Judge:
         pair = at_equal_updates(result, left, right)
         if pair is None:
             return missing(result, left)
-        names = [f"{words(where)}, {pair[0].labels['updates']:,} updates" for where in (left, right)]
+        names = [f"{words(where)}, {_updates(pair[0])}" for where in (left, right)]
         judged = opposite(lambda r: compared(r, (names[0], pair[0]), (names[1], pair[1])))(result)
         if judged.agreement == "agrees" and fits_better(left, right)(result).agreement != "agrees":
             return Judgement("undecided", judged.ours, "its training loss is not lower")
@@ -165,8 +165,14 @@ def at_equal_updates(result: StudyResult, left: Labels, right: Labels) -> tuple[
     return (first[shared[-1]], second[shared[-1]]) if shared else None
 
 
+def _updates(arm: ArmResult) -> str:
+    number = cast("int", arm.labels["updates"])
+    return f"{number:,} update{'' if number == 1 else 's'}"
+
+
 def _times(arm: ArmResult) -> str:
-    return f"{arm.labels['times']} times as long"
+    times = arm.labels["times"]
+    return "the usual length" if times == 1 else f"{times} times as long"
 
 
 def _loss(arm: ArmResult) -> str:

@@ -94,8 +94,9 @@ def _computed(
 ) -> dict[str, TrialRecord]:
     if runner is None:
         raise InputError(
-            f"The ledger '{ledger.location}' lacks {len(missing)} trials of this search "
-            f"(batch size {missing[0].batch_size}, seed {missing[0].seed}, ...). Run the search again to finish it."
+            f"The ledger '{ledger.location}' lacks {len(missing)} trial{'' if len(missing) == 1 else 's'} of this "
+            f"search (batch size {missing[0].batch_size}, seed {missing[0].seed}, ...). "
+            "Run the search again to finish it."
         )
     for config in missing:
         progress.planned(config)

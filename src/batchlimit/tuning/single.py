@@ -156,7 +156,7 @@ class Tuning:
         if best is None and (told := self._told_once()):
             reasons = sorted({record.reason for _, record in told if record.reason})
             why = reasons[0] if reasons else "no reason given"
-            return f"None of {len(told)} tuning trials completed ({why})."
+            return f"None of {len(told)} tuning trial{'' if len(told) == 1 else 's'} completed ({why})."
         return "" if self._final else "The tuning is not finished."
 
     def _trial(self, recipe: Recipe, seed: int) -> TrialConfig:

@@ -6,7 +6,7 @@ import altair as alt
 
 from batchlimit.findings import LimitFinding
 from batchlimit.reports.figures.figure import Figure, Row, data
-from batchlimit.reports.quantities import count, large_count
+from batchlimit.reports.quantities import count, counted, large_count
 from batchlimit.reports.verdict import all_sizes
 
 _BAR = "#0a7ac4"
@@ -45,7 +45,7 @@ def draw(finding: LimitFinding) -> Figure | None:
         name="cost",
         title="What did the search cost?",
         caption=(
-            f"{count(cost.trials)} trials and {large_count(cost.samples)} training examples processed in all "
+            f"{counted(cost.trials, 'trial')} and {large_count(cost.samples)} training examples processed in all "
             "(samples: training examples, each epoch counted)."
         ),
         rows=tuple(rows),

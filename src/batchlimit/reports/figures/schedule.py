@@ -9,7 +9,7 @@ import altair as alt
 from batchlimit.config import Scalar
 from batchlimit.reports.figures.figure import EXPORT_WIDTH, Figure, Row, data
 from batchlimit.reports.palette import colour
-from batchlimit.reports.quantities import count
+from batchlimit.reports.quantities import count, counted
 from batchlimit.schedules.build import make_schedule, spaced_steps
 
 _HEIGHT = 260
@@ -60,11 +60,12 @@ def draw(
         words = mark.mark_text(style="muted", align="left", dx=5, fontSize=12)
         layers.append(words.encode(x=x, y=alt.value(_HEIGHT - 10), text="text:N"))
     spaced = f" {count(len(rows))} of the steps are drawn." if len(rows) < total_steps else ""
+    steps = counted(total_steps, "step")
     given = "".join(f", {option} = {value}" for option, value in options.items())
     return Figure(
         name=stem,
         title=title or name,
-        caption=f"The schedule '{name}'{given} over {count(total_steps)} steps, {warmup_steps:g} of warmup.{spaced}",
+        caption=f"The schedule '{name}'{given} over {steps}, {warmup_steps:g} of warmup.{spaced}",
         rows=tuple(rows),
         panels=(alt.layer(*layers).properties(width=EXPORT_WIDTH - 80, height=_HEIGHT),),
     )
