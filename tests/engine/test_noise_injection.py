@@ -32,7 +32,7 @@ from batchlimit.engine.trial import Training, scores, take_step, train
 from batchlimit.errors import InputError
 from batchlimit.models import randomness
 from batchlimit.models.noise import noisy_targets, weight_noise
-from batchlimit.workloads.workload import LOSS, squared_error
+from batchlimit.workloads.workload import LOSS, cross_entropy, squared_error
 
 PLACES = ("activations", "weights", "gradients", "labels")
 BATCH = 50
@@ -151,16 +151,79 @@ def test_noise_on_labels_of_every_pixel_and_on_real_targets() -> None:
     disturb = training.accumulate.disturb_targets
     assert disturb is not None
     maps, labels = torch.zeros(5, 3, 2, 4), torch.randint(0, 3, (5, 2, 4))
-    rows = disturb(maps, labels)
+    same, rows = disturb(maps, labels)
+    assert torch.equal(same, maps)
     assert rows.shape == maps.shape
     assert torch.equal(rows.argmax(1), labels)
     assert 0.05 < (rows - nn.functional.one_hot(labels, 3).movedim(-1, 1)).std() < 0.2
     real = torch.zeros(200, 3)
-    assert disturb(real, real).std().item() == pytest.approx(0.1, rel=0.2)
-    with pytest.raises(InputError, match=r"Noise on labels of shape \(5,\) for outputs of shape \(5,\)"):
+    assert disturb(real, real)[0] is real
+    assert disturb(real, real)[1].std().item() == pytest.approx(0.1, rel=0.2)
+    with pytest.raises(InputError, match=r"noise on labels of outputs \(5,\) with targets \(5,\) is not defined"):
         disturb(torch.zeros(5), torch.zeros(5, dtype=torch.int64))
-    with pytest.raises(InputError, match=r"Noise on labels of shape \(5, 7\) for outputs of shape \(5, 7, 3\)"):
-        disturb(torch.zeros(5, 7, 3), torch.zeros(5, 7, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("shape", "labels"),
+    [((8, 6), (8,)), ((8, 6, 6), (8, 6)), ((8, 5, 6), (8, 5)), ((8, 6, 5), (8, 5)), ((8, 2, 3, 6), (8, 2, 3))],
+)
+@pytest.mark.parametrize("padding", [False, True], ids=["all scored", "padding"])
+def test_little_noise_on_labels_changes_the_loss_by_little_wherever_the_classes_are(
+    shape: tuple[int, ...], labels: tuple[int, ...], padding: bool, smoothing: float
+) -> None:
+    """As many positions as classes leave the order open: then the classes are last, as they are for the loss."""
+    disturb = at_step_0(noisy("labels", std=1e-4)).accumulate.disturb_targets
+    assert disturb is not None
+    draw = torch.Generator().manual_seed(0)
+    outputs = torch.randn(shape, generator=draw).requires_grad_()
+    targets = torch.randint(0, 5, labels, generator=draw)
+    if padding:
+        targets[:2] = -100
+        targets.flatten()[-5:] = -100
+    clean = cross_entropy(outputs, targets, label_smoothing=smoothing)
+    disturbed_loss = cross_entropy(*disturb(outputs, targets), label_smoothing=smoothing)
+    assert disturbed_loss.item() == pytest.approx(clean.item(), rel=1e-3)
+    slopes = [torch.autograd.grad(loss, outputs)[0] for loss in (clean, disturbed_loss)]
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=0, atol=1e-3)
+    assert torch.equal(slopes[1][slopes[0] == 0], slopes[0][slopes[0] == 0])
+
+
+@pytest.mark.parametrize("positions", [5, 6])
+def test_little_noise_on_labels_trains_a_model_of_several_positions_as_none_does(positions: int) -> None:
+    def load() -> Any:
+        base = workload().load()
+        parts = [
+            type(part)(part.inputs, (part.targets.unsqueeze(1) + torch.arange(positions)) % 4)
+            for part in (base.train, base.test)
+        ]
+        return type(base)(*parts, validation_size=20)
+
+    def make_model() -> nn.Module:
+        return nn.Sequential(nn.Linear(FEATURES, positions * 6), nn.Unflatten(1, (positions, 6)))
+
+    slopes = []
+    for recipe in (Recipe(lr=0.1), noisy("labels", std=1e-4)):
+        training = prepared(config(recipe, batch_size=BATCH), workload(make_model, load=load), 16)
+        gradient(training.accumulate, 0, training.stream.batch(0))
+        slopes.append(torch.cat([parameter.grad.flatten() for parameter in training.accumulate.parameters]))
+    assert distance(slopes[1], slopes[0]) < 1e-3
+
+
+@pytest.mark.parametrize("positions", [5, 6])
+def test_noise_on_labels_asks_for_an_order_that_a_loss_of_ones_own_has_too(positions: int) -> None:
+    def own(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
+
+    training = prepared(config(noisy("labels"), batch_size=BATCH), workload(loss=own), BATCH)
+    disturb = training.accumulate.disturb_targets
+    assert disturb is not None
+    with pytest.raises(InputError, match=r"a loss of the workload's own\. Valid: outputs \(n, classes, \.\.\.\)"):
+        disturb(torch.zeros(8, positions, 6), torch.zeros(8, positions, dtype=torch.int64))
+    targets = torch.tensor([[0, -100, 2, 1]])
+    outputs, rows = disturb(torch.zeros(1, 6, 4), targets)
+    assert outputs.shape == rows.shape == (1, 6, 4)
+    assert rows[:, :, 1].count_nonzero() == 0
 
 
 def test_a_regression_can_have_noise_on_its_targets() -> None:

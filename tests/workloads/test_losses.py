@@ -99,6 +99,12 @@ def test_positions_that_are_left_out_count_neither_way() -> None:
     for score in (cross_entropy, correct, among_five):
         expected = score(logits[:1], targets[:1]) + score(logits[1:, :4], targets[1:, :4])
         torch.testing.assert_close(score(logits, short), expected)
+    certain = F.one_hot(short.clamp(min=0), 9).float().masked_fill((short == -100).unsqueeze(-1), -100.0)
+    for smoothing in (0.0, 0.3):
+        as_rows = cross_entropy(logits.movedim(-1, 1), certain.movedim(-1, 1), label_smoothing=smoothing)
+        torch.testing.assert_close(as_rows, cross_entropy(logits, short, label_smoothing=smoothing))
+        one = cross_entropy(logits[1], certain[1], label_smoothing=smoothing)
+        torch.testing.assert_close(one, cross_entropy(logits[1], short[1], label_smoothing=smoothing))
     nothing = torch.full((2, 6), -100)
     assert cross_entropy(logits, nothing) == correct(logits, nothing) == 0
 

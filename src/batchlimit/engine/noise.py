@@ -10,10 +10,11 @@ from batchlimit.config import Noise, Recipe
 from batchlimit.engine.step import GradientAccumulator
 from batchlimit.errors import InputError
 from batchlimit.models.noise import ActivationNoise, add_gradient_noise_, noise_std, noisy_targets, weight_noise
+from batchlimit.workloads.workload import LEFT_OUT, Loss, classes_last, cross_entropy
 
 
 def noise_of(
-    recipe: Recipe, model: nn.Module, accumulate: GradientAccumulator, *, total_steps: int, seed: int
+    recipe: Recipe, model: nn.Module, accumulate: GradientAccumulator, loss: Loss, *, total_steps: int, seed: int
 ) -> NoiseInjection | None:
     """Return what puts the recipe's noise into the training of `model`, None for a recipe without.
 
@@ -22,7 +23,7 @@ def noise_of(
     """
     if recipe.noise is None:
         return None
-    return NoiseInjection(recipe.noise, model, accumulate, total_steps=total_steps, seed=seed)
+    return NoiseInjection(recipe.noise, model, accumulate, loss, total_steps=total_steps, seed=seed)
 
 
 def check_noise(recipe: Recipe, model: nn.Module) -> None:
@@ -46,9 +47,16 @@ class NoiseInjection:
     """
 
     def __init__(
-        self, noise: Noise, model: nn.Module, accumulate: GradientAccumulator, *, total_steps: int, seed: int
+        self,
+        noise: Noise,
+        model: nn.Module,
+        accumulate: GradientAccumulator,
+        loss: Loss,
+        *,
+        total_steps: int,
+        seed: int,
     ) -> None:
-        self._noise, self._total_steps, self._seed = noise, total_steps, seed
+        self._noise, self._loss, self._total_steps, self._seed = noise, loss, total_steps, seed
         self._parameters = accumulate.parameters
         self._std = noise.std
         self._activations = ActivationNoise(model, noise.std) if noise.where == "activations" else None
@@ -73,13 +81,27 @@ class NoiseInjection:
         if self._noise.where == "gradients":
             add_gradient_noise_(self._parameters, self.std(step), seed=self._seed, step=step)
 
-    def _on_targets(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _on_targets(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the loss takes in place of `outputs` and `targets`.
+
+        Class indices (n, ...) become noisy rows, and the outputs have their classes where the loss looks for those of
+        such rows, in dimension 1. Positions that are left out have rows of -100, which it leaves out, or of 0 for a
+        loss of the workload's own.
+
+        Raises:
+            InputError: the outputs' classes are not to be found.
+        """
         if targets.is_floating_point():
-            return noisy_targets(targets, self._std)
-        if outputs.dim() < 2 or targets.shape != outputs.shape[:1] + outputs.shape[2:]:
+            return outputs, noisy_targets(targets, self._std)
+        logits = classes_last("noise on labels", outputs, targets)
+        if logits is outputs and outputs.dim() > 2 and self._loss is not cross_entropy:
             raise InputError(
-                f"Noise on labels of shape {tuple(targets.shape)} for outputs of shape {tuple(outputs.shape)}. "
-                "Valid: class indices (n, ...) for outputs (n, classes, ...), or real targets."
+                f"Noise on labels of shape {tuple(targets.shape)} for outputs of shape {tuple(outputs.shape)}, whose "
+                "classes may be last, and a loss of the workload's own. Valid: outputs (n, classes, ...) that fit no "
+                "other order, or the loss cross_entropy."
             )
-        # Outputs have their classes in dimension 1, one-hot rows in the last.
-        return noisy_targets(targets, self._std, classes=outputs.shape[1]).movedim(-1, 1)
+        indices = targets.long()
+        left_out = indices == LEFT_OUT
+        rows = noisy_targets(indices.masked_fill(left_out, 0), self._std, classes=logits.shape[-1])
+        rows = rows.masked_fill(left_out.unsqueeze(-1), LEFT_OUT if self._loss is cross_entropy else 0.0)
+        return logits.movedim(-1, 1), rows.movedim(-1, 1)

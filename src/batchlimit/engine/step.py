@@ -90,8 +90,8 @@ class GradientAccumulator:
         self._model, self._workload, self._recipe = model, workload, recipe
         self._split, self._layout, self.device = split, layout, device
         self._seed, self._smallest = seed, smallest
-        # What becomes of (outputs, targets) before the loss: noise on labels; None leaves targets as they are.
-        self.disturb_targets: Callable[[Tensor, Tensor], Tensor] | None = None
+        # What becomes of (outputs, targets) before the loss: noise on labels; None leaves both as they are.
+        self.disturb_targets: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
         # Each called with (step, start, stop) after each backward pass, when `.grad` is the sum up to `stop`, over B.
         self.observers: list[Callable[[int, int, int], None]] = []
         # Numbers of parts that a batch is cut into at fixed places, for observers that compare the parts' gradients.
@@ -155,7 +155,7 @@ class GradientAccumulator:
         with place, arithmetic(self._recipe, self.device):
             outputs = self._model(self._layout(inputs))
             if self.disturb_targets is not None:
-                targets = self.disturb_targets(outputs, targets)
+                outputs, targets = self.disturb_targets(outputs, targets)
             loss = self._workload.loss(outputs.float(), targets, label_smoothing=self._recipe.label_smoothing)
         with randomness.backward_of(place, self.device):
             torch.autograd.backward(loss / len(indices))

@@ -174,7 +174,8 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
         smallest=unit,
     )
     stream = BatchStream(len(examples.train), config.batch_size, config.seed)
-    noise = noise_of(recipe, model, accumulate, total_steps=total_steps, seed=derived_seed(config.seed, "noise"))
+    noise_seed = derived_seed(config.seed, "noise")
+    noise = noise_of(recipe, model, accumulate, workload.loss, total_steps=total_steps, seed=noise_seed)
     average = average_of(config, model, optimizer, dataset_size=len(examples.train), total_steps=total_steps)
     adascale = adascale_of(config, model, optimizer, accumulate)
     probing = probing_of(

@@ -28,18 +28,18 @@ def cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 
 
     With several positions an example, logits (n, ..., classes) and class indices (n, ...), an example counts with the
     mean over its positions, without those whose index is -100. Logits (n, classes, ...), torch's order, are taken where
-    no other order fits. Targets may be class probabilities of the logits' shape, then with the classes in dimension 1.
+    no other order fits. Targets may be class probabilities of the logits' shape, then with the classes in dimension 1;
+    a position all of whose probabilities are -100 is left out too.
 
     Raises:
         InputError: targets of another shape.
     """
     probabilities = targets.is_floating_point() and targets.dim() > 1 and targets.shape == outputs.shape
-    logits = outputs if probabilities else _classes_last("cross entropy", outputs, targets)
+    if probabilities:
+        return _with_probabilities(outputs, targets, label_smoothing)
+    logits = classes_last("cross entropy", outputs, targets)
     if logits.dim() == 2:
         return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
-    if probabilities:
-        losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
-        return losses.flatten(1).mean(1).sum()
     rows = logits.flatten(0, -2)
     losses = F.cross_entropy(rows, targets.flatten(), reduction="none", label_smoothing=label_smoothing)
     return _over_positions(losses.view(targets.shape), targets)
@@ -67,7 +67,7 @@ def correct(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         InputError: targets that are not class indices of these shapes.
     """
-    hits = _classes_last("accuracy", outputs, targets).argmax(-1) == targets
+    hits = classes_last("accuracy", outputs, targets).argmax(-1) == targets
     return hits.sum() if hits.dim() == 1 else _over_positions(hits, targets)
 
 
@@ -77,13 +77,30 @@ def among_five(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         InputError: targets that are not class indices of these shapes.
     """
-    logits = _classes_last("top-5 accuracy", outputs, targets)
+    logits = classes_last("top-5 accuracy", outputs, targets)
     hits = logits.topk(min(5, logits.shape[-1]), dim=-1).indices == targets.unsqueeze(-1)
     return hits.sum() if hits.dim() == 2 else _over_positions(hits.any(-1), targets)
 
 
-def _classes_last(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the logits as (n, ..., classes) for class indices (n, ...). Shapes alone decide: nothing is computed."""
+def _with_probabilities(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """Return the cross entropy of logits (n, classes, ...) with class probabilities of their shape."""
+    left_out = (targets == LEFT_OUT).all(1)
+    if label_smoothing:
+        targets = targets * (1 - label_smoothing) + label_smoothing / targets.shape[1]
+    # Probabilities of 0 add nothing. They are smoothed before, since smoothing would raise them again.
+    targets = targets.masked_fill(left_out.unsqueeze(1), 0.0)
+    if logits.dim() == 2:
+        return F.cross_entropy(logits, targets, reduction="sum")
+    losses = F.cross_entropy(logits, targets, reduction="none").flatten(1).sum(1)
+    return (losses / (~left_out).flatten(1).sum(1).clamp(min=1)).sum()
+
+
+def classes_last(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the logits as (n, ..., classes) for class indices (n, ...). Shapes alone decide: nothing is computed.
+
+    Raises:
+        InputError: neither order of the outputs' dimensions fits the targets.
+    """
     if outputs.dim() > 1 and targets.shape == outputs.shape[:-1]:
         return outputs
     if outputs.dim() > 2 and targets.shape == outputs.shape[:1] + outputs.shape[2:]:
