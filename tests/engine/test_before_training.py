@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from small_training import TEST, TRAIN, VALIDATION, blobs, config, convolutional, dropping, normed, workload
+from small_training import FEATURES, TEST, TRAIN, VALIDATION, blobs, config, convolutional, dropping, normed, workload
+from torch import nn
 
 from batchlimit.config import Recipe
 from batchlimit.data.splits import DataSet, TensorSplit
@@ -65,6 +66,36 @@ def test_what_cannot_be_is_one_line_that_says_what_would_do(
     with pytest.raises(InputError, match=message) as caught:
         check_names(workload(normed), Recipe().updated(changes), sizes, Execution(**{"device": "cpu", **execution}))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"ghost_batch_size": 5},
+            r"recipe\.ghost_batch_size is 5, and the model Sequential has no batch norm\. Valid:",
+        ),
+        (
+            {"batch_norm_statistics": "estimated"},
+            r"recipe\.batch_norm_statistics is 'estimated', and the model Sequential has no batch norm with runn",
+        ),
+    ],
+)
+def test_what_is_of_batch_norm_is_refused_for_a_model_without(changes: dict[str, Any], message: str) -> None:
+    recipe = Recipe().updated(changes)
+    with pytest.raises(InputError, match=message) as caught:
+        check_names(workload(), recipe, (10,), Execution(device="cpu"))
+    assert "\n" not in str(caught.value)
+    check_names(workload(normed), recipe, (10,), Execution(device="cpu"))
+
+
+def test_statistics_that_are_not_kept_cannot_be_estimated() -> None:
+    def make_model() -> nn.Module:
+        return nn.Sequential(nn.Linear(FEATURES, 4), nn.BatchNorm1d(4, track_running_stats=False))
+
+    check_names(workload(make_model), Recipe(ghost_batch_size=5), (10,), Execution(device="cpu"))
+    with pytest.raises(InputError, match=r"no batch norm with running statistics\. Valid: 'running'"):
+        check_names(workload(make_model), Recipe(batch_norm_statistics="estimated"), (10,), Execution(device="cpu"))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from small_training import (
     config,
     convolutional,
     distance,
-    perceptron,
     prepared,
     workload,
 )
@@ -151,9 +150,15 @@ def test_nothing_is_dropped_and_no_noise_is_added() -> None:
         torch.testing.assert_close(found["2.running_mean"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_batch_norm_nothing_is_computed_and_the_optimizer_alone_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_frozen_batch_norm_nothing_is_computed_and_the_optimizer_alone_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(trial, "estimate_statistics", lambda *_, **__: pytest.fail("nothing to estimate"))
-    training, twin = trained(perceptron), trained(perceptron)
+
+    def frozen() -> nn.Module:
+        return nn.Sequential(nn.Linear(FEATURES, 4), _Frozen(4))
+
+    training, twin = trained(frozen), trained(frozen)
     with answering(training):
         with_mode(twin.optimizer, train_mode=False)
         assert torch.equal(weights_of(training), weights_of(twin))

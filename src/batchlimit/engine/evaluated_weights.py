@@ -67,12 +67,13 @@ def with_mode(optimizer: torch.optim.Optimizer, *, train_mode: bool) -> None:
 def moving_norms(model: nn.Module) -> list[_BatchNorm]:
     """Return the batch norms whose running statistics move in training as `model` is now; frozen ones do not."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    return [norm for norm in norms if norm.training and norm.momentum != 0.0 and _tracks(norm)]
+    return [norm for norm in norms if norm.training and can_move(norm)]
 
 
-def _tracks(norm: _BatchNorm) -> bool:
+def can_move(norm: _BatchNorm) -> bool:
+    """Return whether `norm` has running statistics that move while it is in training mode."""
     held = norm.running_mean, norm.running_var, norm.num_batches_tracked
-    return norm.track_running_stats and all(tensor is not None for tensor in held)
+    return norm.momentum != 0.0 and norm.track_running_stats and all(tensor is not None for tensor in held)
 
 
 def estimate_statistics(
