@@ -26,8 +26,10 @@ noises = st.builds(
     std=positive,
     decay=st.sampled_from(["none", "linear", "power"]),
 )
-averagings = st.builds(Averaging, decay=st.floats(0.01, 0.999), half_life=st.none() | durations, start=durations) | (
-    st.builds(Averaging, kind=st.just("tail"), start=durations)
+averagings = (
+    st.builds(Averaging, decay=st.floats(0.01, 0.999), start=durations)
+    | st.builds(Averaging, half_life=durations, start=durations)
+    | st.builds(Averaging, kind=st.just("tail"), start=durations)
 )
 recipes = st.builds(
     Recipe,
@@ -151,12 +153,19 @@ def test_layer_wise_at_its_defaults_is_not_the_same_as_none():
         {"averaging": {"kind": "tail", "decay": 0.9}},
         {"averaging": {"kind": "tail", "half_life": "1 epoch"}},
         {"averaging": {"half_life": "0 epochs"}},
+        {"averaging": {"half_life": "10%", "decay": 0.9}},
         {"warmup": "soon"},
     ],
 )
 def test_wrong_recipes_are_refused(wrong):
     with pytest.raises(ValidationError):
         Recipe(**wrong)
+
+
+def test_an_average_has_one_decay():
+    with pytest.raises(ValidationError, match=r"decay 0\.9 and half_life '10%' both say .* Valid: one of the two"):
+        Averaging(half_life="10%", decay=0.9)
+    assert Averaging(half_life="10%", decay=0.99) == Averaging(half_life="10%")
 
 
 @pytest.mark.parametrize(

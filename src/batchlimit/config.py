@@ -123,9 +123,14 @@ class Averaging(Frozen):
 
     @model_validator(mode="after")
     def _one_decay(self) -> Averaging:
-        decays = self.half_life is not None or self.decay != type(self).model_fields["decay"].default
-        if self.kind == "tail" and decays:
+        decay_given = self.decay != type(self).model_fields["decay"].default
+        if self.kind == "tail" and (decay_given or self.half_life is not None):
             raise ValueError("a 'tail' average has no decay or half_life. Valid: start, or kind 'ema'")
+        if decay_given and self.half_life is not None:
+            raise ValueError(
+                f"decay {self.decay:g} and half_life '{self.half_life}' both say how fast weights are forgotten. "
+                "Valid: one of the two"
+            )
         if self.half_life is not None and self.half_life.amount <= 0:
             raise ValueError(f"the half_life '{self.half_life}' must be above 0")
         return self
