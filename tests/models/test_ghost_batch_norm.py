@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +117,7 @@ def test_bfloat16_under_autocast_keeps_statistics_in_single_precision() -> None:
 def test_a_size_that_does_not_divide_is_an_error() -> None:
     with pytest.raises(InputError, match="ghost_batch_size 5 does not divide the micro-batch of 12 examples"):
         norm_of(3, 5)(inputs_of(12, 3, 2, 2))
-    with pytest.raises(InputError, match="Valid: 1 or more"):
+    with pytest.raises(InputError, match="Valid: a whole number of 1 or more"):
         GhostBatchNorm2d(3, 0)
     with pytest.raises(InputError, match="one value has no variance"):
         GhostBatchNorm1d(3, 1)(torch.randn(4, 3))
@@ -172,8 +175,17 @@ def test_conversion_refuses_what_it_cannot_replace_and_leaves_the_rest() -> None
     with pytest.raises(InputError, match=r"cannot replace a SyncBatchNorm\. Valid: BatchNorm1d"):
         convert_ghost_batch_norm(model, 4)
     assert type(model[0]) is nn.BatchNorm1d
-    with pytest.raises(InputError, match="Valid: 1 or more"):
-        convert_ghost_batch_norm(nn.Sequential(), 0)
+
+
+@pytest.mark.parametrize("size", [0, -2, "3", None, 2.5, True, math.nan])
+def test_a_size_that_is_no_count_is_refused(size: Any) -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3))
+    message = re.escape(f"ghost_batch_size is {size!r}. Valid: a whole number of 1 or more.")
+    with pytest.raises(InputError, match=message):
+        convert_ghost_batch_norm(model, size)
+    assert type(model[0]) is nn.BatchNorm1d
+    with pytest.raises(InputError, match=message):
+        GhostBatchNorm1d(3, size)
 
 
 def test_a_model_without_batch_norm_is_left_alone() -> None:

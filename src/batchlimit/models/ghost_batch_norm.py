@@ -5,6 +5,7 @@ Source: Hoffer, Hubara and Soudry, 2017 (arXiv 1705.08741), algorithm 1; You et 
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -99,12 +100,13 @@ def convert_ghost_batch_norm(model: nn.Module, size: int) -> nn.Module:
     norms already there get the new size.
 
     Raises:
-        InputError: `size` is below 1, or the model has a batch norm of another kind (a lazy or synchronized one).
+        InputError: `size` is no whole number of 1 or more, or the model has a batch norm of another kind (a lazy or
+            synchronized one).
     """
     return convert_batch_norms(model, "Ghost batch norm", _GHOST_OF, ghost_batch_size=_checked(size))
 
 
 def _checked(size: int) -> int:
-    if size < 1:
-        raise InputError(f"ghost_batch_size is {size}. Valid: 1 or more.")
+    if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+        raise InputError(f"ghost_batch_size is {size!r}. Valid: a whole number of 1 or more.")
     return size
