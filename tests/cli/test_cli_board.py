@@ -215,7 +215,7 @@ def test_the_final_table_fits_80_columns_and_tells_every_size(finding: LimitFind
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text
     # A long cell goes on in the next line, whose first columns are empty.
-    rows = [row for row in text.splitlines()[1:] if row[:10].strip()]
+    rows = [row for row in text.splitlines()[2:] if row[:5].strip()]
     assert [row.split()[0] for row in rows] == ["10", "20", "40", "1,000"]
     assert "diverged  fail" in rows[2]
     assert "97.90 % ± 0.20  pass" in rows[2]
