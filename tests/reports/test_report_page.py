@@ -199,7 +199,8 @@ def test_where_the_loss_decides_against_linear_scaling_it_is_said(tmp_path: Path
         terminal = Console(file=io.StringIO(), width=80, record=True)
         terminal.print(finding_table(changed))
         printed = terminal.export_text()
-        assert ("undecided*" in printed) == ("* by its loss" in printed) == said
+        assert ("* undecided" in printed) == ("* decided by its loss" in printed) == said
+        assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_the_environment_lists_every_value_trials_differ_in() -> None:

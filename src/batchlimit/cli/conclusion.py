@@ -23,7 +23,7 @@ from batchlimit.reports.verdict import (
     tried_in_vain,
 )
 
-_BY_LOSS = "* by its loss, which linear scaling has to hold too"
+_BY_LOSS = "* decided by its loss, which linear scaling has to hold too"
 DECISION_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _REGIMES = {"baseline": "", "small": "green", "large": "cyan", "huge": "red", "unknown": "yellow"}
 
@@ -130,5 +130,5 @@ def measured(measurement: Measurement | None, *, percent: bool) -> Text:
     if measurement.diverged:
         every = measurement.diverged >= measurement.seeds
         shown = measurement.lost_to if every else f"{shown} ({measurement.lost})"
-    decision = f"{measurement.decision}{'*' if measurement.decided_by_loss else ''}"
-    return Text.assemble(shown, "  ", (decision, DECISION_COLOURS[measurement.decision]))
+    between = "* " if measurement.decided_by_loss else "  "
+    return Text.assemble(shown, between, (measurement.decision, DECISION_COLOURS[measurement.decision]))
