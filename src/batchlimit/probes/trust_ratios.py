@@ -11,6 +11,7 @@ from batchlimit.optimizers.param_groups import is_excluded
 from batchlimit.optimizers.trust_ratio import norms, trust_ratio
 from batchlimit.probes import probes
 from batchlimit.probes.probe import Probe, Setting, rounded
+from batchlimit.words import counted
 
 
 @probes.register("trust-ratios")
@@ -81,7 +82,7 @@ class TrustRatios(Probe):
         if not values:
             return "no trust ratio was measured"
         words = "applied" if result["applied"] else "not applied, as layerwise would have them"
-        over = f"{len(result['layers'])} layer{'' if len(result['layers']) == 1 else 's'}"
+        over = counted(len(result["layers"]), "layer")
         return f"from {min(values):.3g} to {max(values):.3g} over {over} ({words})"
 
     def _applied(self) -> dict[str, Tensor]:

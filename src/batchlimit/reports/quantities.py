@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from batchlimit.findings import Estimate, LimitFinding
+from batchlimit.words import count as count
+from batchlimit.words import counted as counted
 
 _PERCENT_NAMES = ("accuracy", "top-1", "top-5", "top1", "top5")
 
@@ -46,16 +48,6 @@ def estimate_text(estimate: Estimate | None, *, percent: bool) -> str:
         return f"{mean} (n = {estimate.n})"
     low, high = (metric_text(end, percent=percent, digits=2) for end in (estimate.low, estimate.high))
     return f"{mean} ({low.removesuffix(' %')} to {high}, n = {estimate.n})"
-
-
-def count(number: int | float) -> str:
-    """Return a whole number with thousands separated by commas: 60,000."""
-    return f"{number:,.0f}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return '1 trial' or '12 trials'."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def length(duration: object) -> str:

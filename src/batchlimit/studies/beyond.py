@@ -36,6 +36,7 @@ from batchlimit.studies.solvers import LATER, PAPER, after_the_paper
 from batchlimit.studies.standard_arms import as_is, baseline, batch_size, length, searched, tuned
 from batchlimit.studies.study import Study
 from batchlimit.studies.views import FigureSpec, PaperValue, TableSpec
+from batchlimit.words import counted
 
 SOLVERS, FEWER, ABLATION, PROTOTYPE = "solvers", "fewer updates", "ablation", "nothing tuned"
 OLD, NEW = "of the paper", "later"
@@ -178,8 +179,7 @@ def within(updates: int, judge: Judge) -> Judge:
         best = result.best(full)
         if best is None:
             return found
-        made = updates_of(best, result)
-        said = f"{found.ours}: {best.labels['solver']}, {made} update{'' if made == 1 else 's'}"
+        said = f"{found.ours}: {best.labels['solver']}, {counted(updates_of(best, result), 'update')}"
         return replace(found, ours=said)
 
     return judged

@@ -34,6 +34,7 @@ from batchlimit.studies.results import ArmResult, StudyResult
 from batchlimit.studies.standard_arms import baseline, batch_size, length, searched
 from batchlimit.studies.study import Study
 from batchlimit.studies.views import FigureSpec, PaperValue, TableSpec
+from batchlimit.words import counted
 
 BATCHES = ("large", "huge", "full")
 LONGER, EQUAL = "train longer", "equal updates"
@@ -166,8 +167,7 @@ def at_equal_updates(result: StudyResult, left: Labels, right: Labels) -> tuple[
 
 
 def _updates(arm: ArmResult) -> str:
-    number = cast("int", arm.labels["updates"])
-    return f"{number:,} update{'' if number == 1 else 's'}"
+    return counted(cast("int", arm.labels["updates"]), "update")
 
 
 def _times(arm: ArmResult) -> str:

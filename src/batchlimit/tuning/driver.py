@@ -12,6 +12,7 @@ from batchlimit.ledger import Ledger
 from batchlimit.records import TrialRecord
 from batchlimit.tuning.batch import Batch
 from batchlimit.tuning.runners import Runner
+from batchlimit.words import counted
 
 Answer = TypeVar("Answer")
 
@@ -94,8 +95,8 @@ def _computed(
 ) -> dict[str, TrialRecord]:
     if runner is None:
         raise InputError(
-            f"The ledger '{ledger.location}' lacks {len(missing)} trial{'' if len(missing) == 1 else 's'} of this "
-            f"search (batch size {missing[0].batch_size}, seed {missing[0].seed}, ...). "
+            f"The ledger '{ledger.location}' lacks {counted(len(missing), 'trial')} of this search "
+            f"(batch size {missing[0].batch_size}, seed {missing[0].seed}, ...). "
             "Run the search again to finish it."
         )
     for config in missing:

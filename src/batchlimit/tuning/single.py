@@ -17,6 +17,7 @@ from batchlimit.tuning.notebook import Notebook
 from batchlimit.tuning.search_space import Proposal, SearchSpace
 from batchlimit.tuning.statistics import estimate
 from batchlimit.tuning.tuner import PROPOSALS_AT_ONCE, TUNING_SEED, tuners
+from batchlimit.words import counted
 
 
 class TuneSettings(Frozen):
@@ -156,7 +157,7 @@ class Tuning:
         if best is None and (told := self._told_once()):
             reasons = sorted({record.reason for _, record in told if record.reason})
             why = reasons[0] if reasons else "no reason given"
-            return f"None of {len(told)} tuning trial{'' if len(told) == 1 else 's'} completed ({why})."
+            return f"None of {counted(len(told), 'tuning trial')} completed ({why})."
         return "" if self._final else "The tuning is not finished."
 
     def _trial(self, recipe: Recipe, seed: int) -> TrialConfig:
