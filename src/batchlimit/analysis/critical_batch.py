@@ -131,8 +131,8 @@ def mean_snr(curve: NoiseCurve) -> float:
 
     Source: You et al., 2020, section 6.1; McCandlish et al., 2018 (arXiv 1812.06162), appendix A.1.
     """
-    inverse = np.array(curve.gradient_sq) / np.array(curve.variance)
-    mean = float(np.average(inverse, weights=look_weights(curve.updates, curve.steps)))
+    weights, inverse = _looks(curve)
+    mean = float(np.average(inverse, weights=weights))
     return mean / curve.share if curve.share > 0 else math.inf
 
 
@@ -165,10 +165,15 @@ def look_weights(updates: Sequence[int], steps: int) -> list[float]:
     return [after - before for before, after in pairwise(edges)]
 
 
+def _looks(curve: NoiseCurve) -> tuple[Numbers, Numbers]:
+    """Return how many updates each look stands for, and its |G|^2 / tr(Sigma), the inverse of the noise scale."""
+    weights = np.array(look_weights(curve.updates, curve.steps))
+    return weights, np.array(curve.gradient_sq) / np.array(curve.variance)
+
+
 def _sums(curve: NoiseCurve) -> tuple[Numbers, Numbers]:
     """Return the terms of the numerator and of the denominator, one for each look."""
-    weights = np.array(look_weights(curve.updates, curve.steps))
-    inverse = np.array(curve.gradient_sq) / np.array(curve.variance)
+    weights, inverse = _looks(curve)
     smooth = _of_neighbours(inverse) + curve.share
     return weights / smooth, weights * inverse / smooth
 

@@ -154,11 +154,9 @@ class Kfac(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        moved = {parameter for group in self.param_groups for parameter in group["params"]}
         directions: dict[Tensor, Tensor] = {}
         for statistics in self._statistics:
-            natural = self._natural_gradient(statistics)
-            directions.update({parameter: natural[parameter] for parameter in natural if parameter in moved})
+            directions.update(self._natural_gradient(statistics))
             statistics.clear()
         shrink = self._shrink(directions)
         for group in self.param_groups:
@@ -214,7 +212,7 @@ class Kfac(torch.optim.Optimizer):
         products = [
             lr[parameter] ** 2 * (direction * parameter.grad).sum()
             for parameter, direction in directions.items()
-            if parameter.grad is not None
+            if parameter in lr and parameter.grad is not None  # a layer's bias may be another optimizer's
         ]
         total = torch.stack(products).sum().clamp(min=torch.finfo(products[0].dtype).tiny)
         return (self.kl_clip / total).sqrt().clamp(max=1.0)

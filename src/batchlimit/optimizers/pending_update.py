@@ -49,14 +49,14 @@ class PendingUpdate:
         self._parameter = parameter
         self._lr = float(group["lr"])
         self._steps: list[Tensor] = []
-        if type(base) is torch.optim.SGD:
+        self._is_sgd = type(base) is torch.optim.SGD
+        if self._is_sgd:
             self._states = [state["momentum_buffer"]] if group["momentum"] != 0 else []
         else:
             decoupled = type(base) is torch.optim.AdamW or group.get("decoupled_weight_decay", False)
             self._adam_kernel: Callable[..., None] = torch._fused_adamw_ if decoupled else torch._fused_adam_
             self._states = [state[name] for name in MOMENTS[: 2 + group["amsgrad"]]]
             self._steps = [state["step"].add_(1)]
-        self._is_sgd = type(base) is torch.optim.SGD
         # Plain momentum: the buffer is the update but for -lr, so no memory is needed for it.
         self._in_buffer = self._is_sgd and bool(self._states) and not group["nesterov"]
         self.direction: Tensor = self._states[0] if self._in_buffer else scratch.like(parameter)

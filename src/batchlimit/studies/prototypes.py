@@ -16,8 +16,8 @@ from batchlimit.studies.facts import Effort, Facts
 class Prototype:
     """One of them: its LR, momentum, decay and warmup (in updates of `updates`), and what else it changes.
 
-    Whether it needs a model with initial weights of its own, or one whose
-    layers' inputs can be seen, follows from what it changes.
+    Whether it needs a model with initial weights of its own, or one whose layers' inputs can be seen, follows from what
+    it changes.
     """
 
     lr: float

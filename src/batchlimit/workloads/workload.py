@@ -42,7 +42,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 
         return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
     rows = logits.flatten(0, -2)
     losses = F.cross_entropy(rows, targets.flatten(), reduction="none", label_smoothing=label_smoothing)
-    return _over_positions(losses.view(targets.shape), targets)
+    return _over_positions(losses.view(targets.shape), _scored(targets))
 
 
 def squared_error(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
@@ -68,7 +68,7 @@ def correct(outputs: Tensor, targets: Tensor) -> Tensor:
         InputError: targets that are not class indices of these shapes.
     """
     hits = classes_last("accuracy", outputs, targets).argmax(-1) == targets
-    return hits.sum() if hits.dim() == 1 else _over_positions(hits, targets)
+    return hits.sum() if hits.dim() == 1 else _over_positions(hits, _scored(targets))
 
 
 def among_five(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def among_five(outputs: Tensor, targets: Tensor) -> Tensor:
     """
     logits = classes_last("top-5 accuracy", outputs, targets)
     hits = logits.topk(min(5, logits.shape[-1]), dim=-1).indices == targets.unsqueeze(-1)
-    return hits.sum() if hits.dim() == 2 else _over_positions(hits.any(-1), targets)
+    return hits.sum() if hits.dim() == 2 else _over_positions(hits.any(-1), _scored(targets))
 
 
 def _with_probabilities(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
@@ -91,8 +91,8 @@ def _with_probabilities(logits: Tensor, targets: Tensor, label_smoothing: float)
     targets = targets.masked_fill(left_out.unsqueeze(1), 0.0)
     if logits.dim() == 2:
         return F.cross_entropy(logits, targets, reduction="sum")
-    losses = F.cross_entropy(logits, targets, reduction="none").flatten(1).sum(1)
-    return (losses / (~left_out).flatten(1).sum(1).clamp(min=1)).sum()
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    return _over_positions(losses, ~left_out)
 
 
 def classes_last(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -111,11 +111,15 @@ def classes_last(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def _over_positions(values: Tensor, targets: Tensor) -> Tensor:
-    """Return the sum over examples of the mean of `values` (n, ...) over the example's positions that have a class."""
+def _scored(targets: Tensor) -> Tensor:
+    """Return which positions of class indices have a class."""
     # A byte would be compared with -100 modulo 256, which is class 156.
-    counted = (targets.long() != LEFT_OUT).flatten(1).sum(1).clamp(min=1)
-    return (values.flatten(1).sum(1) / counted).sum()
+    return targets.long() != LEFT_OUT
+
+
+def _over_positions(values: Tensor, scored: Tensor) -> Tensor:
+    """Return the sum over examples of the mean of `values` (n, ...) over the positions of the example that count."""
+    return (values.flatten(1).sum(1) / scored.flatten(1).sum(1).clamp(min=1)).sum()
 
 
 def _in_shape_of(outputs: Tensor, targets: Tensor) -> Tensor:
