@@ -1,8 +1,9 @@
 """An accelerator that is not there: its tensors say that they are on the device 'pretend' and are computed on the CPU.
 
 It refuses what a real one refuses, an operation on its tensors and the CPU's together, and notes what makes the host
-wait for it: reading a value, copying to the CPU, asking how many elements are not 0. It shows where tensors are put
-and what waits, on machines without an accelerator; nothing of kernels, streams, graphs or speed.
+wait for it: reading a value, copying to the CPU or, unless `non_blocking`, from it, asking how many elements are not 0.
+It shows where tensors are put and what waits, on machines without an accelerator; nothing of kernels, streams, graphs
+or speed.
 
 It is registered with torch for the whole of a process, before the first backward pass: so use a process of its own.
 """
@@ -26,7 +27,17 @@ DEVICE = "pretend:0"
 _SOURCE = str(Path(batchlimit.__file__).parent)
 _ATEN = torch.ops.aten
 _COPIES = (_ATEN._to_copy.default, _ATEN.copy_.default)
-_READS = (_ATEN._local_scalar_dense.default, _ATEN.nonzero.default, _ATEN.masked_select.default, _ATEN.equal.default)
+_PINNING = (_ATEN.pin_memory.default, _ATEN._pin_memory.default)
+_READS = (
+    _ATEN._local_scalar_dense.default,
+    _ATEN.equal.default,
+    # The shape of what these return is known when they are done.
+    _ATEN.nonzero.default,
+    _ATEN.masked_select.default,
+    _ATEN._unique2.default,
+    _ATEN.repeat_interleave.Tensor,
+    _ATEN.bincount.default,
+)
 
 
 class _Module(backend_registration._DummyBackendModule):
@@ -90,11 +101,16 @@ class Accelerator(TorchDispatchMode):
         away = {id(tensor.here): tensor for tensor in tensors if isinstance(tensor, Away)}
         into = args[0] if function is _ATEN.copy_.default else None
         leaves = (asked is not None and not _is_away(asked)) or (into is not None and not isinstance(into, Away))
+        if function in _PINNING:
+            return args[0]
+        if function is _ATEN.is_pinned.default:
+            return False
         if not away and not _is_away(asked):
             return function(*args, **options)
         if function not in _COPIES:
             _refuse_mixtures(function, tensors)
-        if away and (function in _READS or (function in _COPIES and leaves)):
+        waits = away and (_tells_the_host(function, args) or (function in _COPIES and leaves))
+        if waits or _is_blocking_upload(function, args, options):
             self.waits.append(_ours())
         args, options = tree_map(_brought_here, (args, options))
         result = function(*args, **options)
@@ -103,6 +119,22 @@ class Accelerator(TorchDispatchMode):
 
 def _is_away(device: Any) -> bool:
     return device is not None and torch.device(device).type == "pretend"
+
+
+def _tells_the_host(function: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Whether the host has to know a value to go on: what it asked for, or how long a selection by a mask is."""
+    masked = function is _ATEN.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
+    return masked or function in _READS
+
+
+def _is_blocking_upload(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+    """Whether this copies from the CPU to the device and waits for it, as CUDA does with memory that is not pinned."""
+    if function is _ATEN.copy_.default:
+        to, source = args[:2]
+        return isinstance(to, Away) and not isinstance(source, Away) and not (args[2:] or options.get("non_blocking"))
+    if function is not _ATEN._to_copy.default or options.get("non_blocking"):
+        return False
+    return not isinstance(args[0], Away) and _is_away(options.get("device"))
 
 
 def _refuse_mixtures(function: Callable[..., Any], tensors: list[Tensor]) -> None:

@@ -17,8 +17,11 @@ import small_training
 import torch
 from pretend_accelerator import DEVICE, Accelerator
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from batchlimit.config import Recipe
+from batchlimit.data.from_dataset import from_dataset
+from batchlimit.data.splits import DataSet, Split, sent
 from batchlimit.engine import Execution, trial
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.layerwise import LayerWise
@@ -58,11 +61,14 @@ class Trained(NamedTuple):
     waits: list[tuple[str, ...]]
 
 
-def train(device: str, model: str, recipe: dict[str, Any], probed: tuple[str, ...] = ()) -> Trained:
-    """Train for 8 steps in micro-batches of 15."""
+def train(
+    device: str, model: str, recipe: dict[str, Any], probed: tuple[str, ...] = (), protocol: str = "paper"
+) -> Trained:
+    """Train for 8 steps in micro-batches of 15; under the protocol 'validation' on examples that are read each time."""
     torch.manual_seed(0)
-    work = small_training.workload(getattr(small_training, model))
-    settings = small_training.config(Recipe.model_validate(recipe), probes=probed)
+    changes = {} if protocol == "paper" else {"data": DataSet(read(60, 1), read(40, 2), validation_size=20)}
+    work = small_training.workload(getattr(small_training, model), **changes)
+    settings = small_training.config(Recipe.model_validate(recipe), probes=probed, protocol=protocol)
     size = 30 if model == "convolutional" and "ghost_batch_size" not in recipe else 15
     with Accelerator() as accelerator:
         training = trial.prepare(settings, work, Execution(microbatch_size=size), torch.device(device))
@@ -72,6 +78,12 @@ def train(device: str, model: str, recipe: dict[str, Any], probed: tuple[str, ..
     measured = training.probing.results() if training.probing else {}
     losses = [*(point.train_loss for point in training.history), test.loss]
     return Trained(losses, json.loads(json.dumps(measured)), accelerator.waits)
+
+
+def read(count: int, seed: int) -> Split:
+    """Points that a data set gives one by one."""
+    points = small_training.blobs(count, seed)
+    return from_dataset(TensorDataset(points.inputs, points.targets), cache=False)
 
 
 def capturable_steps(solver: str, **options: Any) -> tuple[set[str], list[tuple[str, ...]]]:
@@ -95,13 +107,15 @@ def capturable_steps(solver: str, **options: Any) -> tuple[set[str], list[tuple[
 
 
 def misuse() -> tuple[str, list[tuple[str, ...]]]:
-    """What the pretended accelerator says to a mixture of devices, and the waits of a value read and a copy."""
+    """What is said to a mixture of devices, and the waits of a value read, two copies and a mask."""
     with Accelerator() as accelerator:
         there = torch.ones(3, device=DEVICE)
         float(there.sum() + torch.tensor(1.0))
         there.cpu()
         there.to(torch.float64)
+        there[there > 0]
         torch.ones(3).to(DEVICE)
+        sent(torch.ones(3), torch.device(DEVICE))
         try:
             there + torch.ones(3)
         except RuntimeError as error:
@@ -119,7 +133,7 @@ def process() -> Iterator[ProcessPoolExecutor]:
 def test_the_pretended_accelerator_refuses_mixtures_and_notes_waits(process: ProcessPoolExecutor) -> None:
     said, waits = process.submit(misuse).result()
     assert "pretend:0 and cpu" in said
-    assert len(waits) == 2
+    assert len(waits) == 4
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -132,6 +146,12 @@ def test_a_training_is_the_cpus_and_no_step_waits(name: str, process: ProcessPoo
     allowed = {"verdict", "factor"} if name == "adascale" else {"verdict"}
     assert [wait for wait in there.waits if "take_step" in wait and not allowed & set(wait)] == []
     assert any("verdict" in wait for wait in there.waits)
+
+
+def test_examples_that_are_read_each_time_wait_for_no_step(process: ProcessPoolExecutor) -> None:
+    there, here = (process.submit(train, d, "perceptron", MOMENTUM, (), "validation").result() for d in (DEVICE, "cpu"))
+    assert there.losses == pytest.approx(here.losses, rel=1e-4)
+    assert [wait for wait in there.waits if "take_step" in wait and "verdict" not in wait] == []
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from batchlimit.data.splits import Split, TensorSplit
+from batchlimit.data.splits import Split, TensorSplit, sent
 from batchlimit.errors import InputError
 
 _CHUNK = 1024
@@ -70,6 +70,8 @@ def from_dataset(dataset: MapStyle, *, cache: bool = True, threads: int = 4, col
 class DatasetSplit:
     """Examples read from a map-style data set each time they are gathered, by `threads` threads, put on `device`."""
 
+    read_on_host: ClassVar[bool] = True
+
     dataset: MapStyle
     threads: int = 4
     collate: Collate = default_collate
@@ -99,7 +101,7 @@ class DatasetSplit:
                 raise InputError(
                     f"{_name(self.dataset)} gives {type(part).__name__}, where a tensor of rows is needed."
                 )
-        return inputs.to(self.device), targets.to(self.device)
+        return sent(inputs, self.device), sent(targets, self.device)
 
     def to(self, device: torch.device) -> DatasetSplit:
         """Return the same examples, put on `device` as they are gathered."""

@@ -24,6 +24,26 @@ class Split(Protocol):
         ...
 
 
+def index_device(split: Split, device: torch.device) -> torch.device:
+    """Return where the indices of `split`, whose examples come to `device`, are best kept.
+
+    On `device`, but on the CPU for a split with `read_on_host`, which would have to wait for `device` to learn them.
+    """
+    return torch.device("cpu") if getattr(split, "read_on_host", False) else device
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return `tensor` on `device`, without waiting for what that still computes.
+
+    A copy from ordinary memory waits for it; one from pinned memory does not.
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    pinnable = accelerator is not None and accelerator.type == device.type != "mps"
+    if tensor.device.type != "cpu" or not pinnable:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class TensorSplit:
     """Examples held in two tensors of equal length: `inputs` (N, ...), uint8 where they can be, `targets` (N, ...)."""

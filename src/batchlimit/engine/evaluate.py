@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from batchlimit.data.splits import Split
+from batchlimit.data.splits import Split, index_device
 from batchlimit.engine.layout import Layout
 from batchlimit.engine.step import out_of_memory
 from batchlimit.errors import InputError
@@ -48,8 +48,9 @@ def _evaluate(
     loss = torch.zeros((), dtype=torch.float64, device=device)
     counted = [metric for metric in (workload.metric, *workload.also) if metric.total is not None]
     totals = torch.zeros(len(counted), dtype=torch.float64, device=device)
+    indexed_on = index_device(split, device)
     for start in range(0, len(split), chunk):
-        indices = torch.arange(start, min(start + chunk, len(split)), device=device)
+        indices = torch.arange(start, min(start + chunk, len(split)), device=indexed_on)
         inputs, targets = split.gather(indices)
         outputs = model(layout(inputs))
         loss += workload.loss(outputs, targets, label_smoothing=0.0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from batchlimit.config import TrialConfig
-from batchlimit.data.splits import DataSet, Split, TensorSplit
+from batchlimit.data.splits import DataSet, Split, TensorSplit, index_device
 from batchlimit.engine.seeds import generator
 from batchlimit.errors import InputError
 from batchlimit.workloads.workload import Workload
@@ -21,16 +21,21 @@ class IndexedSplit:
     base: Split
     indices: Tensor
 
+    @property
+    def read_on_host(self) -> bool:
+        """Whether the examples are read there, so that indices are best kept there."""
+        return getattr(self.base, "read_on_host", False)
+
     def __len__(self) -> int:
         return len(self.indices)
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs and targets of `indices`, counted within this subset."""
-        return self.base.gather(self.indices[indices])
+        return self.base.gather(self.indices[indices.to(self.indices.device)])
 
     def to(self, device: torch.device) -> IndexedSplit:
         """Return the same examples on `device`."""
-        return IndexedSplit(self.base.to(device), self.indices.to(device))
+        return IndexedSplit(self.base.to(device), self.indices.to(index_device(self.base, device)))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from batchlimit.config import TrialConfig
-from batchlimit.data.splits import Split
+from batchlimit.data.splits import Split, index_device
 from batchlimit.engine import microbatch
 from batchlimit.engine.adascale import Scaling, adascale_of, schedule_units
 from batchlimit.engine.allocator import keep_memory
@@ -83,7 +83,8 @@ class Training:
         if "train" in watch:
             count = min(len(examples.train), len(examples.test))
             order = torch.randperm(len(examples.train), generator=generator(0, "watched"))
-            found["train"] = subset_of(examples.train, order[:count].sort().values.to(self.device))
+            chosen = order[:count].sort().values.to(index_device(examples.train, self.device))
+            found["train"] = subset_of(examples.train, chosen)
         return found
 
 
@@ -173,7 +174,8 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
         seed=derived_seed(config.seed, "masks"),
         smallest=unit,
     )
-    stream = BatchStream(len(examples.train), config.batch_size, config.seed)
+    indexed_on = index_device(examples.train, device)
+    stream = BatchStream(len(examples.train), config.batch_size, config.seed, indexed_on)
     noise_seed = derived_seed(config.seed, "noise")
     noise = noise_of(recipe, model, accumulate, workload.loss, total_steps=total_steps, seed=noise_seed)
     average = average_of(config, model, optimizer, dataset_size=len(examples.train), total_steps=total_steps)
@@ -233,7 +235,7 @@ def take_step(training: Training, watch: FiniteWatch) -> Tensor | None:
     if training.probing is not None:
         training.probing.before_step(step)
     with training.noise.during_passes(step) if training.noise is not None else nullcontext():
-        loss = training.accumulate(step, training.stream.batch(step).to(training.device))
+        loss = training.accumulate(step, training.stream.batch(step))
     norm = limit_gradient(training.accumulate.parameters, recipe.clip_norm)
     if training.noise is not None:
         training.noise.on_gradients(step)

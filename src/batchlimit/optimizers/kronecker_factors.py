@@ -125,11 +125,18 @@ class PassStatistics(ABC):
     def _backward(self, activations: Tensor, gradient: Tensor, start: int) -> None:
         self._went_back = True
         if self.examples < BLOCK:
-            places = torch.arange(start, start + len(gradient))  # on the host, that no device is waited for
-            chosen = (places % BLOCK < self.examples).nonzero().squeeze(1).to(gradient.device)
+            # By arithmetic: a mask's elements would have to be counted, which waits for the device.
+            first, after = (self._chosen_before(place) for place in (start, start + len(gradient)))
+            numbers = torch.arange(first, after, device=gradient.device)
+            chosen = numbers // self.examples * BLOCK + numbers % self.examples - start
             activations, gradient = activations[chosen], gradient[chosen]
         if len(gradient):
             self._add(activations, gradient)
+
+    def _chosen_before(self, place: int) -> int:
+        """Return how many of the step's first `place` examples enter."""
+        whole, rest = divmod(place, BLOCK)
+        return whole * self.examples + min(rest, self.examples)
 
 
 class FactorStatistics(PassStatistics):
