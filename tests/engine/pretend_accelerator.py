@@ -1,7 +1,7 @@
 """An accelerator that is not there: its tensors say that they are on the device 'pretend' and are computed on the CPU.
 
 It refuses what a real one refuses, an operation on its tensors and the CPU's together, and notes what makes the host
-wait for it: reading a value, copying to the CPU or, unless `non_blocking`, from it, asking how many elements are not 0.
+wait for it: reading a value, copying to the CPU or from it unless `non_blocking`, asking how many elements are not 0.
 It shows where tensors are put and what waits, on machines without an accelerator; nothing of kernels, streams, graphs
 or speed.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -52,10 +52,28 @@ class _Generator(torch.Generator):
         return super().__new__(cls, "cpu")
 
 
+class Event:
+    """A place in the device's queue; `ages` are how many others were recorded after each when it was waited for."""
+
+    recorded = 0
+    ages: ClassVar[list[int]] = []
+
+    def __init__(self, device: torch.device) -> None:
+        assert _is_away(device)
+
+    def record(self) -> None:
+        Event.recorded += 1
+        self._number = Event.recorded
+
+    def synchronize(self) -> None:
+        Event.ages.append(Event.recorded - self._number)
+
+
 def register() -> None:
     """Make the device known to torch in this process."""
     backend_registration._setup_privateuseone_for_python_backend("pretend", backend_module=_Module())
     torch.Generator = _Generator  # type: ignore[misc]
+    torch.Event = Event  # type: ignore[misc, assignment]
 
 
 class Away(Tensor):
@@ -109,7 +127,8 @@ class Accelerator(TorchDispatchMode):
             return function(*args, **options)
         if function not in _COPIES:
             _refuse_mixtures(function, tensors)
-        waits = away and (_tells_the_host(function, args) or (function in _COPIES and leaves))
+        leaving = function in _COPIES and leaves and not options.get("non_blocking")
+        waits = away and (_tells_the_host(function, args) or leaving)
         if waits or _is_blocking_upload(function, args, options):
             self.waits.append(_ours())
         args, options = tree_map(_brought_here, (args, options))

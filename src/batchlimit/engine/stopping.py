@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,30 +16,50 @@ class FiniteWatch:
     """Detects a non-finite loss or gradient within one step.
 
     On the CPU the step is judged before its update is applied. On an accelerator it is judged one step later, so that
-    the host never waits for the step it has just launched.
+    the host never waits for the step it has just launched: values come by a copy that was asked for in their own step,
+    since one that is asked for now comes after all that was launched before it.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._late = device.type != "cpu"
-        self._last: tuple[int, Tensor, Tensor] | None = None
+        self._last: _Seen | None = None
 
     def verdict(self, step: int, loss: Tensor, gradient_norm: Tensor) -> str:
         """Return why training has diverged ('' if not) given the loss and gradient norm of weight update `step`."""
-        current = (step, loss, gradient_norm)
+        current = _seen(step, loss, gradient_norm)
         judged, self._last = (self._last, current) if self._late else (current, None)
-        return self._judge(judged) if judged else ""
+        return _judge(judged) if judged else ""
 
     def final(self) -> str:
         """Return the verdict on the last step, if it has not been judged yet."""
-        return self._judge(self._last) if self._last else ""
+        return _judge(self._last) if self._last else ""
 
-    @staticmethod
-    def _judge(seen: tuple[int, Tensor, Tensor]) -> str:
-        step, loss, norm = seen
-        for name, value in (("loss", loss.item()), ("gradient norm", norm.item())):
-            if not math.isfinite(value):
-                return f"the {name} was {value} at step {step + 1}"
-        return ""
+
+class _Seen(NamedTuple):
+    """A step's loss and gradient norm, (2,) on the host once they have arrived."""
+
+    step: int
+    values: Tensor
+    arrived: torch.Event | None
+
+
+def _seen(step: int, loss: Tensor, gradient_norm: Tensor) -> _Seen:
+    values = torch.stack([loss, gradient_norm])
+    if values.device.type == "cpu":
+        return _Seen(step, values, None)
+    here = values.to("cpu", non_blocking=True)
+    arrived = torch.Event(values.device)
+    arrived.record()
+    return _Seen(step, here, arrived)
+
+
+def _judge(seen: _Seen) -> str:
+    if seen.arrived is not None:
+        seen.arrived.synchronize()
+    for name, value in zip(("loss", "gradient norm"), seen.values.tolist(), strict=True):
+        if not math.isfinite(value):
+            return f"the {name} was {value} at step {seen.step + 1}"
+    return ""
 
 
 def hopeless(rule: StopRule | None, step: int, total_steps: int, scores: Scores, direction: str) -> str:
