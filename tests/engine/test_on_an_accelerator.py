@@ -89,12 +89,14 @@ def read(count: int, seed: int) -> Split:
 
 
 def capturable_steps(solver: str, **options: Any) -> tuple[set[str], list[tuple[str, ...]]]:
-    """The devices of a solver's state after three steps with its learning rate on the device, and its waits."""
+    """The devices of a solver's state after three steps, its LR on the device if it can be, and its waits."""
     with Accelerator() as accelerator:
         params = [nn.Parameter(torch.randn(shape, device=DEVICE)) for shape in ((6, 5), (3, 2, 3, 3), (5,))]
-        lr = torch.full((), 0.1, device=DEVICE)
-        if solver == "layerwise":
+        lr: torch.Tensor | float = torch.full((), 0.1, device=DEVICE)
+        if solver == "layerwise adamw":
             optimizer: torch.optim.Optimizer = LayerWise(torch.optim.AdamW(params, 0.1, capturable=True), upper=2.0)
+        elif solver == "layerwise sgd":
+            optimizer, lr = LayerWise(torch.optim.SGD(params, momentum=0.9)), 0.1
         else:
             named = [(f"layer{place}.weight", parameter) for place, parameter in enumerate(params)]
             optimizer = solvers.get(solver)(named, lr=0.1, weight_decay=0.1, **options)
@@ -168,7 +170,8 @@ def test_examples_that_are_read_each_time_wait_for_no_step(process: ProcessPoolE
         ("adam", {"capturable": True}),
         ("adamw", {"capturable": True}),
         ("rmsprop", {"capturable": True}),
-        ("layerwise", {}),
+        ("layerwise adamw", {}),
+        ("layerwise sgd", {}),
     ],
     ids=str,
 )

@@ -215,9 +215,15 @@ def test_fused_is_refused_where_parameters_are_not_on_a_cpu(solver: type) -> Non
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("maker", [*MAKERS, "layerwise adamw"])
 def test_a_step_recorded_in_a_cuda_graph_replays(maker: str) -> None:
-    makers = {**MAKERS, "lamb": lambda params, lr: LAMB(params, lr, weight_decay=0.1, capturable=True)}
+    """Without the host: so with LAMB's steps counted on the device, and a number as the LR of torch's SGD."""
+    makers: dict[str, Make] = {
+        "lars": MAKERS["lars"],
+        "lamb": lambda params, lr: LAMB(params, lr, weight_decay=0.1, clip_norm=1.0, capturable=True),
+        "layerwise": lambda params, lr: MAKERS["layerwise"](params, 0.1),
+        "layerwise adamw": lambda params, lr: LayerWise(torch.optim.AdamW(params, lr, capturable=True), upper=10.0),
+    }
     ends = []
     for recorded in (False, True):
         torch.manual_seed(0)

@@ -47,7 +47,8 @@ class LayerWise(torch.optim.Optimizer):
     and where gradients are a millionth of the weights: prefer `LARS` and `LAMB` there, which do not subtract (nor does
     this for torch's SGD on a CPU, after the first step). `base` may not be a solver that evaluates at other weights
     than it trains (schedule-free): these follow from state that is not rescaled. Under `torch.compile` it may not be
-    one of torch's with fused=True, which torch does not trace.
+    one of torch's with fused=True, which torch does not trace. A CUDA graph can hold a step if it can hold the base's:
+    torch's Adam with `capturable`; torch's SGD, whose learning rate must be a number there.
 
     Raises:
         InputError: an option out of its range, or such a `base`.
