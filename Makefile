@@ -51,7 +51,9 @@ docs: $(VENV)/ready-to-check
 tests: $(VENV)/ready-to-check
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  echo "No Chromium here: the report is NOT checked in a browser. Install one, and run this again."
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --ignore=tests/cuda
+	@command -v nvidia-smi >/dev/null || echo "No GPU here: nothing is checked on one."
+	BATCHLIMIT_TEST_CUDA=1 $(BIN)/pytest -q tests/cuda
 
 # Every study at the smallest scale: does each run, judge and draw? Its numbers mean nothing.
 studies-smoke: $(VENV)/ready-to-run

@@ -13,44 +13,16 @@ from typing import Any, NamedTuple
 
 import pretend_accelerator
 import pytest
-import small_training
 import torch
+from accelerator_trainings import MOMENTUM, RECIPES, prepared
 from pretend_accelerator import DEVICE, Accelerator, Event
 from torch import nn
-from torch.utils.data import TensorDataset
 
-from batchlimit.config import Recipe
-from batchlimit.data.from_dataset import from_dataset
-from batchlimit.data.splits import DataSet, Split, sent
-from batchlimit.engine import Execution, trial
+from batchlimit.data.splits import sent
+from batchlimit.engine import trial
 from batchlimit.optimizers import solvers
 from batchlimit.optimizers.layerwise import LayerWise
 from batchlimit.probes import probes
-
-MOMENTUM = {"solver": "momentum", "lr": 0.05}
-RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: ("convolutional", {"solver": name, "lr": 0.01, "weight_decay": 0.1}) for name in solvers.names()},
-    # Its eigenvectors for the eigenvalue 0, which small convolutions have, are what rounding makes of them.
-    "soap": ("perceptron", {"solver": "soap", "lr": 0.01, "weight_decay": 0.1}),
-    "whitened muon": (
-        "convolutional",
-        {"solver": "muon", "lr": 0.01, "weight_decay": 0.1, "solver_options": {"whiten": True}},
-    ),
-    "clipped": ("perceptron", {**MOMENTUM, "clip_norm": 0.1}),
-    "label smoothing": ("perceptron", {**MOMENTUM, "label_smoothing": 0.1}),
-    "layer-wise adam": ("perceptron", {"solver": "adam", "lr": 0.1, "layerwise": {"upper": 1.0}}),
-    "adascale": ("perceptron", {**MOMENTUM, "adascale": True, "reference_batch_size": 10}),
-    "moving average": ("convolutional", {**MOMENTUM, "averaging": {"kind": "ema", "decay": 0.5}}),
-    "tail average": ("convolutional", {**MOMENTUM, "averaging": {"kind": "tail"}}),
-    "ghost batch norm": ("convolutional", {**MOMENTUM, "ghost_batch_size": 5}),
-    "estimated batch norm": ("convolutional", {**MOMENTUM, "batch_norm_statistics": "estimated"}),
-    "dropout": ("dropping", {**MOMENTUM, "dropout": 0.3}),
-    "orthogonal initial weights": ("perceptron", {**MOMENTUM, "initialization": "orthogonal"}),
-    **{
-        f"noise on {where}": ("perceptron", {**MOMENTUM, "noise": {"where": where, "std": 0.1}})
-        for where in ("activations", "weights", "gradients", "labels")
-    },
-}
 
 
 class Trained(NamedTuple):
@@ -65,27 +37,16 @@ class Trained(NamedTuple):
 def train(
     device: str, model: str, recipe: dict[str, Any], probed: tuple[str, ...] = (), protocol: str = "paper"
 ) -> Trained:
-    """Train for 8 steps in micro-batches of 15; under the protocol 'validation' on examples that are read each time."""
-    torch.manual_seed(0)
+    """What `prepared` makes, trained."""
     Event.ages.clear()
-    changes = {} if protocol == "paper" else {"data": DataSet(read(60, 1), read(40, 2), validation_size=20)}
-    work = small_training.workload(getattr(small_training, model), **changes)
-    settings = small_training.config(Recipe.model_validate(recipe), probes=probed, protocol=protocol)
-    size = 30 if model == "convolutional" and "ghost_batch_size" not in recipe else 15
     with Accelerator() as accelerator:
-        training = trial.prepare(settings, work, Execution(microbatch_size=size), torch.device(device))
+        training = prepared(device, model, recipe, probed, protocol)
         trial.train(training)
         _, test = trial.final_scores(training)
     assert test is not None, training.reason
     measured = training.probing.results() if training.probing else {}
     losses = [*(point.train_loss for point in training.history), test.loss]
     return Trained(losses, json.loads(json.dumps(measured)), accelerator.waits, list(Event.ages))
-
-
-def read(count: int, seed: int) -> Split:
-    """Points that a data set gives one by one."""
-    points = small_training.blobs(count, seed)
-    return from_dataset(TensorDataset(points.inputs, points.targets), cache=False)
 
 
 def capturable_steps(solver: str, **options: Any) -> tuple[set[str], list[tuple[str, ...]]]:

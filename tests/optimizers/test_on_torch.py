@@ -212,31 +212,3 @@ def test_fused_is_refused_where_parameters_are_not_on_a_cpu(solver: type) -> Non
     away.grad = torch.ones_like(away)
     with pytest.raises(InputError, match=words):
         moved.step()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("maker", [*MAKERS, "layerwise adamw"])
-def test_a_step_recorded_in_a_cuda_graph_replays(maker: str) -> None:
-    """Without the host: so with LAMB's steps counted on the device, and a number as the LR of torch's SGD."""
-    makers: dict[str, Make] = {
-        "lars": MAKERS["lars"],
-        "lamb": lambda params, lr: LAMB(params, lr, weight_decay=0.1, clip_norm=1.0, capturable=True),
-        "layerwise": lambda params, lr: MAKERS["layerwise"](params, 0.1),
-        "layerwise adamw": lambda params, lr: LayerWise(torch.optim.AdamW(params, lr, capturable=True), upper=10.0),
-    }
-    ends = []
-    for recorded in (False, True):
-        torch.manual_seed(0)
-        params = [nn.Parameter(torch.randn(shape, device="cuda")) for shape in ((6, 5), (5,))]
-        for parameter in params:
-            parameter.grad = torch.randn_like(parameter)
-        optimizer = makers[maker](params, torch.tensor(0.1, device="cuda"))
-        optimizer.step()
-        if recorded:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                optimizer.step()
-        for _ in range(3):
-            graph.replay() if recorded else optimizer.step()
-        ends.append([parameter.detach().clone() for parameter in params])
-    torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)
