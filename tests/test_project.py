@@ -142,7 +142,7 @@ def test_the_wheel_has_every_file_of_the_package(wheel):
 
 def test_the_wheel_alone_gives_a_working_command(wheel):
     (metadata,) = wheel.glob("*.dist-info")
-    assert "batchlimit = batchlimit.cli:main" in (metadata / "entry_points.txt").read_text()
+    assert "batchlimit = batchlimit.__main__:main" in (metadata / "entry_points.txt").read_text()
     code = (
         "import sys, batchlimit, batchlimit.cli\n"
         "print(batchlimit.__file__)\n"

@@ -71,7 +71,17 @@ def explain(
             told[name] = _tell(problem, path, prefix, model, origin((*prefix, *map(str, path))), also)
     lines = list(told.values())
     rest = len(lines) - _SHOWN
-    return "; ".join(line.rstrip(".") for line in lines[:_SHOWN]) + (f"; and {rest} more." if rest > 0 else ".")
+    return "; ".join(_each_valid_once(lines[:_SHOWN])) + (f"; and {rest} more." if rest > 0 else ".")
+
+
+def _each_valid_once(lines: list[str]) -> list[str]:
+    """Return the lines without full stops, and what is valid in the last of those alone that say the same of it."""
+    parts = [line.rstrip(".").partition(" Valid") for line in lines]
+    later = [{valid for _, _, valid in parts[place + 1 :]} for place in range(len(parts))]
+    return [
+        said.rstrip(".") if valid in after else said + word + valid
+        for (said, word, valid), after in zip(parts, later, strict=True)
+    ]
 
 
 def check_options(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:

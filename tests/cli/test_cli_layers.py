@@ -106,6 +106,12 @@ def test_what_is_wrong_is_said_in_one_line(override: str, parts: list[str]) -> N
         assert part in message
 
 
+def test_what_is_valid_is_said_once_for_several_unknown_keys() -> None:
+    message = refused("sed=1", "rato=7", "recipe.lrr=1")
+    assert "Unknown key 'sed' (from 'sed=1'). Did you mean 'seeds'?; Unknown key 'rato'" in message
+    assert message.count(" Valid: ") == message.count(" Valid in [recipe]: ") == 1
+
+
 def test_several_problems_are_told_at_once_and_counted_beyond_three() -> None:
     message = refused("sed=1", "seeds=1", "ratio=7")
     assert message.index("'sed'") < message.index("seeds = 1")

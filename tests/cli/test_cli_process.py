@@ -98,6 +98,20 @@ def kept_records(folder: Path) -> dict[str, TrialRecord]:
         return {record.hash: record for record in kept.records()}
 
 
+def test_ctrl_c_before_the_command_line_is_there_is_one_line(folder: Path) -> None:
+    program = """
+import runpy, sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "batchlimit.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+runpy.run_module("batchlimit", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=LIMIT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "batchlimit: interrupted\n")
+
+
 def test_an_interrupted_search_goes_on_by_the_same_command(folder: Path) -> None:
     code, printed, said = stopped(folder, signal.SIGINT, jobs=2)
     assert (code, printed) == (130, ""), said

@@ -98,6 +98,7 @@ def test_a_figure_is_written_where_asked(tmp_path: Path, monkeypatch: pytest.Mon
         (("cosine", "--total", "0"), "--total"),
         (("cosine", "--out", "curve.gif"), "Valid: a name that ends in .svg, .png"),
         (("--warmup", "5"), "Which schedule is to be drawn?"),
+        (("--total", "5"), "Which schedule is to be drawn?"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(

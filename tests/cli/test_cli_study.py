@@ -87,6 +87,7 @@ def test_a_dry_run_trains_nothing_and_leaves_nothing(here: Path) -> None:
         (("own.py:too_large", "--dry-run"), "batch_size 1000000 is above the 1000 training examples"),
         (("own.py:broken",), "its arms cannot be made: ZeroDivisionError"),
         (("own.py",), "guessing, too_large, broken; say which: 'own.py:guessing'"),
+        (("records", "--scale", "big"), "Invalid value for '--scale': 'big' is not one of 'smoke', 'quick', 'paper'."),
         (("varied.toml", "--scale", "smoke"), "Unknown key 'variants.a.lrr'"),
         (
             ("varied.toml", "--scale", "smoke", "--dry-run"),

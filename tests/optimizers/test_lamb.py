@@ -13,7 +13,7 @@ from naive_trust_ratio import NaiveLAMB, inverted_prenormalization
 
 from batchlimit.errors import InputError
 from batchlimit.optimizers import solvers
-from batchlimit.optimizers.lamb import LAMB
+from batchlimit.optimizers.lamb import LAMB, lamb
 
 SHAPES = [(7, 5), (5,), (4, 3, 2, 2), ()]
 KERNELS = [{}, {"fused": True}, {"foreach": True}, {"foreach": False, "fused": False}]
@@ -103,6 +103,18 @@ def test_prenormalization_never_raises_a_gradient_norm_above_its_bound() -> None
         trajectory(optimizer, parameters, [gradients])
         seen = [optimizer.state[parameter]["exp_avg"] for parameter in parameters]
         assert float(torch.cat([g.flatten() for g in seen]).norm()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_clipping_by_a_preset_can_be_switched_off() -> None:
+    ends = []
+    for options in ({"preset": "mlperf"}, {"preset": "mlperf", "clip": "never"}, {"decay_exclude": "1d"}):
+        parameter = torch.nn.Parameter(torch.ones(4, 4, dtype=torch.float64))
+        optimizer = lamb([("weight", parameter)], lr=0.1, weight_decay=0.1, **options)
+        trajectory(optimizer, [parameter], [[np.full((4, 4), 5.0)], [np.eye(4)]])
+        ends.append(parameter.detach())
+    clipped, off, plain = ends
+    assert torch.equal(off, plain)
+    assert not torch.allclose(clipped, plain)
 
 
 @pytest.mark.parametrize(("clip", "expected"), [("above", 0.5), ("always", 2.0)])

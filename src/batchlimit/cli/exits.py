@@ -128,7 +128,7 @@ def _unexpected(error: Exception) -> int:
             return BAD_INPUT
         context = getattr(error, "ctx", None)
         again = f" See '{context.command_path} --help'." if context is not None else ""
-        said = str(usage())
+        said = str(usage()).replace(": Value error, ", ": ")  # how pydantic, which typer asks, begins
         say(f"{said.rstrip('.') + '.' if not said.endswith('?') else said}{again}")
         return BAD_INPUT
     if isinstance(error, typer.Abort):

@@ -23,7 +23,7 @@ from batchlimit.errors import InputError, unknown_name
 _HEIGHT = 13
 _WIDEST = 100
 _SKETCH = 24
-_USUAL_WARMUP = 0.1
+_USUAL_STEPS, _USUAL_WARMUP = 1000, 0.1
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,12 @@ def schedules(
         str | None,
         typer.Argument(metavar="[NAME]", help="A schedule, or a figure of the paper: figure-28.", show_default=False),
     ] = None,
-    total: Annotated[int, typer.Option("--total", metavar="N", min=1, help="Steps of the training.")] = 1000,
+    total: Annotated[
+        int | None,
+        typer.Option(
+            "--total", metavar="N", min=1, help=f"Steps of the training. Default: {_USUAL_STEPS}.", show_default=False
+        ),
+    ] = None,
     warmup: Annotated[
         str | None,
         typer.Option(
@@ -75,11 +80,11 @@ def schedules(
     In a recipe: recipe.schedule=polynomial recipe.warmup='5 epochs' recipe.schedule_options.power=2.
     """
     if name is None:
-        if warmup is not None or option or out is not None:
+        if (total, warmup, out) != (None, None, None) or option:
             raise InputError("Which schedule is to be drawn? Valid: 'batchlimit schedules NAME', with these flags.")
         print(json.dumps(_listed())) if as_json else _show_all()
         return
-    drawing = asked_for(name, total, warmup, option or [])
+    drawing = asked_for(name, _USUAL_STEPS if total is None else total, warmup, option or [])
     rows = _factors(drawing)
     if out is not None:
         _write(drawing, out.expanduser())

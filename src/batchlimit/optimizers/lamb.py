@@ -43,7 +43,7 @@ from batchlimit.optimizers.trust_ratio import (
 )
 from batchlimit.optimizers.wide_state import WideStateOptimizer, in_types_of, zero_moment
 
-CLIPS = ("above", "always")
+CLIPS = ("above", "always", "never")
 _CLIPPING = ("clip_norm", "clip")
 
 
@@ -56,9 +56,10 @@ class LAMB(WideStateOptimizer):
         w -= lr * r * u
 
     `bias_correction` divides m by 1 - beta1^t and v by 1 - beta2^t. `clip_norm` scales all gradients by one factor:
-    with `clip='above'` to a global norm of at most `clip_norm`, with 'always' to exactly that (pre-normalization);
-    the gradients themselves stay as they are. `exclude` says which parameters keep a ratio of 1: '1d' or 'nothing'.
-    All but `clip_norm` and `clip` (the first group's count) can be set per parameter group. `lr` may be a 0-d tensor.
+    with `clip='above'` to a global norm of at most `clip_norm`, with 'always' to exactly that (pre-normalization), with
+    'never' not at all; the gradients themselves stay as they are. `exclude` says which parameters keep a ratio of 1:
+    '1d' or 'nothing'. All but `clip_norm` and `clip` (the first group's count) can be set per parameter group. `lr` may
+    be a 0-d tensor.
     State, of the parameter's type but at least fp32: `exp_avg`, `exp_avg_sq`; and `step`, an fp32 scalar, on the
     parameter's device if `capturable` (needed for CUDA graphs), else on the CPU.
 
@@ -143,7 +144,7 @@ class LAMB(WideStateOptimizer):
 
     @property
     def clip(self) -> str:
-        """Which gradients are scaled to `clip_norm`: those 'above' it, or 'always'."""
+        """Which gradients are scaled to `clip_norm`: those 'above' it, 'always', or 'never'."""
         return str(self.param_groups[0]["clip"])
 
     def trust_ratios(self) -> dict[str, Tensor]:
@@ -193,7 +194,7 @@ class LAMB(WideStateOptimizer):
 
     def _clip_factor(self) -> Tensor | None:
         """Return what all gradients are multiplied by, or None without clipping."""
-        if self.clip_norm is None:
+        if self.clip_norm is None or self.clip == "never":
             return None
         grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         if not grads:
@@ -374,7 +375,8 @@ def lamb(
 
     Defaults of 'default': betas 0.9 and 0.999, eps 1e-6, bias correction, weight decay on all parameters, no bounds,
     biases and norms with a ratio of 1, no clipping. 'paper-author': no bias correction, no weight decay on biases and
-    norms (`decay_exclude='1d'`). 'mlperf': as 'default' with `decay_exclude='1d'` and gradients clipped to a norm of 1.
+    norms (`decay_exclude='1d'`). 'mlperf': as 'default' with `decay_exclude='1d'` and gradients clipped to a norm of 1
+    (`clip='never'`: not).
     """
     given = {
         "beta1": beta1,
