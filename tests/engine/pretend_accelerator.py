@@ -127,9 +127,7 @@ class Accelerator(TorchDispatchMode):
             return function(*args, **options)
         if function not in _COPIES:
             _refuse_mixtures(function, tensors)
-        leaving = function in _COPIES and leaves and not options.get("non_blocking")
-        waits = away and (_tells_the_host(function, args) or leaving)
-        if waits or _is_blocking_upload(function, args, options):
+        if _is_blocking_copy(function, args, options) or (away and _tells_the_host(function, args)):
             self.waits.append(_ours())
         args, options = tree_map(_brought_here, (args, options))
         result = function(*args, **options)
@@ -146,14 +144,15 @@ def _tells_the_host(function: Callable[..., Any], args: tuple[Any, ...]) -> bool
     return masked or function in _READS
 
 
-def _is_blocking_upload(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
-    """Whether this copies from the CPU to the device and waits for it, as CUDA does with memory that is not pinned."""
+def _is_blocking_copy(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+    """Whether this copies between the CPU and the device and waits for it, as CUDA does with memory not pinned."""
     if function is _ATEN.copy_.default:
-        to, source = args[:2]
-        return isinstance(to, Away) and not isinstance(source, Away) and not (args[2:] or options.get("non_blocking"))
-    if function is not _ATEN._to_copy.default or options.get("non_blocking"):
+        to, source, *rest = args
+        crosses = isinstance(to, Away) != isinstance(source, Away)
+        return crosses and not (any(rest) or options.get("non_blocking"))
+    if function is not _ATEN._to_copy.default or options.get("device") is None:
         return False
-    return not isinstance(args[0], Away) and _is_away(options.get("device"))
+    return isinstance(args[0], Away) != _is_away(options["device"]) and not options.get("non_blocking")
 
 
 def _refuse_mixtures(function: Callable[..., Any], tensors: list[Tensor]) -> None:

@@ -36,19 +36,19 @@ class FiniteWatch:
 
 
 class _Seen(NamedTuple):
-    """A step's loss and gradient norm, (2,) on the host once they have arrived."""
+    """A step's loss and gradient norm, on the host once they have arrived."""
 
     step: int
-    values: Tensor
+    values: tuple[Tensor, Tensor] | Tensor
     arrived: torch.Event | None
 
 
 def _seen(step: int, loss: Tensor, gradient_norm: Tensor) -> _Seen:
-    values = torch.stack([loss, gradient_norm])
-    if values.device.type == "cpu":
+    values = loss, gradient_norm
+    if loss.device.type == "cpu":
         return _Seen(step, values, None)
-    here = values.to("cpu", non_blocking=True)
-    arrived = torch.Event(values.device)
+    here = torch.stack(values).to("cpu", non_blocking=True)
+    arrived = torch.Event(loss.device)
     arrived.record()
     return _Seen(step, here, arrived)
 
@@ -56,7 +56,7 @@ def _seen(step: int, loss: Tensor, gradient_norm: Tensor) -> _Seen:
 def _judge(seen: _Seen) -> str:
     if seen.arrived is not None:
         seen.arrived.synchronize()
-    for name, value in zip(("loss", "gradient norm"), seen.values.tolist(), strict=True):
+    for name, value in zip(("loss", "gradient norm"), map(float, seen.values), strict=True):
         if not math.isfinite(value):
             return f"the {name} was {value} at step {seen.step + 1}"
     return ""
