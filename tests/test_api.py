@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import batchlimit
 from batchlimit import FindSettings, InputError, Ledger, LimitFinding, Recipe, TuneSettings, Workload
+from batchlimit.api.opening import question_of
 from batchlimit.data.splits import DataSet, TensorSplit
 from batchlimit.reports.verdict import as_json, rests_on
 from batchlimit.tuning.driver import Event
@@ -81,6 +83,29 @@ def test_without_a_validation_split_the_finding_says_what_selected() -> None:
     assert not batchlimit.find_limit(CLOUDS, settings=settings).no_validation
 
 
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "baseline", "name", "reason"),
+    [
+        (normed, {}, "adascale momentum", "this model's batch norm takes more than half of it at once."),
+        (CLOUDS.make_model, {"solver": "lars"}, "adascale lars", "the trust ratios of 'lars' undo that."),
+        (normed, {"ghost_batch_size": 10}, "", ""),
+    ],
+)
+def test_adascale_is_tried_where_the_gradient_s_noise_can_be_measured(
+    make: Callable[[], nn.Module], baseline: dict[str, object], name: str, reason: str
+) -> None:
+    workload = replace(CLOUDS, make_model=make, baseline=CLOUDS.baseline.updated(baseline))
+    asked = question_of(workload, QUICK.model_copy(update={"recipes": None}), 160)
+    assert list(asked.refused) == ([name] if name else [])
+    assert all(why.endswith(reason) for why in asked.refused.values())
+    scaled = [candidate.recipe for candidate in asked.candidates if candidate.recipe.adascale]
+    assert [recipe.reference_batch_size for recipe in scaled] == ([] if name else [CLOUDS.batch_size])
+
+
 BOTH = QUICK.model_copy(update={"recipes": None, "batch_sizes": (160,), "budget": 1, "max_seeds": 2})
 
 
@@ -96,8 +121,12 @@ def test_a_recipe_that_cannot_train_the_model_is_left_out_and_named() -> None:
     assert "muon" in finding.recipes
     assert finding.refused["kfac"] == "kfac found no layer to factor."
     assert finding.refused["whitened muon"].startswith("muon found no layer whose inputs to whiten.")
-    assert len(finding.refused) == 2
-    assert "Not tried, for it cannot train this model: kfac found no layer to factor." in rests_on(finding)
+    assert finding.refused["averaged whitened muon"] == finding.refused["whitened muon"]
+    assert len(finding.refused) == 3
+    untried = [line for line in rests_on(finding) if line.startswith("Not tried")]
+    assert untried[1] == "Not tried, as this model cannot be trained so: kfac (kfac found no layer to factor)."
+    assert "so: whitened muon; averaged whitened muon (muon found no layer whose inputs to whiten" in untried[0]
+    assert len(untried) == 2
     assert as_json(finding, None)["refused"] == finding.refused
     # One that is asked for by name is an error, before any training.
     with pytest.raises(InputError, match="kfac found no layer to factor"):

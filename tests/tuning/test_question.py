@@ -145,7 +145,7 @@ def test_a_baseline_with_adascale_can_be_asked_about() -> None:
     baseline = {"adascale": True, "reference_batch_size": 16}
     asked = question_of(WORKLOAD, FindSettings(baseline=baseline), 1000)
     assert asked.baseline.adascale
-    assert not any(candidate.recipe.adascale for candidate in asked.candidates)
+    assert [c.name for c in asked.candidates if c.recipe.adascale] == ["adascale momentum"]
 
 
 @pytest.mark.parametrize("size", [0, -1, 1000, 5000])

@@ -71,9 +71,10 @@ def test_a_smoothed_baseline_is_not_tuned_twice() -> None:
 def test_noise_and_averaging_of_the_baseline_go_with_every_recipe() -> None:
     noisy = BASELINE.updated({"averaging.decay": 0.9, "noise.where": "gradients", "noise.std": 0.1})
     for candidate in techniques.get("modern")(noisy):
-        own = candidate.recipe.solver == "schedule-free"  # averages by itself, in the place of a decay
-        assert candidate.recipe.averaging == (None if own else noisy.averaging)
         assert candidate.recipe.noise == noisy.noise
+        # These average in the place of a decay.
+        own = candidate.recipe.solver == "schedule-free" or candidate.name.startswith("averaged")
+        assert (candidate.recipe.averaging != noisy.averaging) == own
 
 
 def test_modern_holds_everything_of_the_paper() -> None:
@@ -84,6 +85,18 @@ def test_modern_holds_everything_of_the_paper() -> None:
 
 def test_modern_holds_every_later_solver() -> None:
     assert set(LATER) <= {candidate.recipe.solver for candidate in techniques.get("modern")(BASELINE)}
+
+
+def test_modern_averages_and_scales_by_the_measured_gain() -> None:
+    later = techniques.get("modern")(BASELINE.updated({"reference_batch_size": 32}))
+    recipes = {candidate.name: candidate.recipe for candidate in later}
+    assert {name for name, recipe in recipes.items() if recipe.averaging} == {"averaged muon", "averaged whitened muon"}
+    scaled = next(candidate for candidate in later if candidate.recipe.adascale)
+    # Its learning rate stays the baseline's: the measured gain moves it with the batch size.
+    assert (scaled.name, scaled.exponent, scaled.anchor) == ("adascale momentum", 0.0, "baseline")
+    assert scaled.recipe == BASELINE.updated({"adascale": True, "reference_batch_size": 32})
+    assert all(recipe.reference_batch_size is None for name, recipe in recipes.items() if name != scaled.name)
+    assert "adascale momentum" not in {candidate.name for candidate in techniques.get("modern")(BASELINE)}
 
 
 def test_an_unknown_set_is_bad_input() -> None:

@@ -49,7 +49,7 @@ def question_of(workload: Workload, settings: FindSettings, dataset_size: int) -
     tuners.get(settings.tuner)
     known = techniques.get(settings.techniques)
     batch_size, baseline = asked_baseline(workload, settings)
-    plain = {**UNSCALED, "lr": baseline.peak_lr(batch_size)}
+    plain = {**UNSCALED, "lr": baseline.peak_lr(batch_size), "reference_batch_size": batch_size}
     candidates = (
         tuple(_own_candidate(name, recipe) for name, recipe in workload.recipes.items())
         if workload.recipes
@@ -58,7 +58,8 @@ def question_of(workload: Workload, settings: FindSettings, dataset_size: int) -
     question = make_question(workload, settings, dataset_size=dataset_size, candidates=candidates)
     if workload.recipes or settings.recipes is not None:
         return question
-    refused = refusals(workload, baseline, {candidate.name: candidate.recipe for candidate in candidates})
+    recipes = {candidate.name: candidate.recipe for candidate in candidates}
+    refused = refusals(workload, baseline, recipes, batch_sizes=question.batch_sizes)
     if len(refused) == len(candidates):
         raise InputError(
             f"No '{settings.techniques}' recipe can train '{workload.name}': {next(iter(refused.values()))}"

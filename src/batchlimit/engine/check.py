@@ -80,26 +80,33 @@ def parameter_count(workload: Workload) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def refusals(workload: Workload, recipe: Recipe, others: Mapping[str, Recipe]) -> dict[str, str]:
+def refusals(
+    workload: Workload, recipe: Recipe, others: Mapping[str, Recipe], *, batch_sizes: Sequence[int]
+) -> dict[str, str]:
     """Return which of `others`, which differ from `recipe` in how they optimize, cannot train the model, and why.
+
+    One that can at some of `batch_sizes` only is among them.
 
     Raises:
         InputError: `recipe` itself cannot.
     """
     model, _ = _built(workload, recipe)
-    return _refused(model, others)
+    return _refused(model, others, batch_sizes)
 
 
-def _refused(model: nn.Module, others: Mapping[str, Recipe]) -> dict[str, str]:
+def _refused(model: nn.Module, others: Mapping[str, Recipe], batch_sizes: Sequence[int] = ()) -> dict[str, str]:
     found = {}
     for name, other in others.items():
         try:
             optimizer = _solver_for(model, other)
+            try:
+                for batch_size in batch_sizes:
+                    check_adascale(other, model, optimizer, batch_size)
+            finally:
+                if hasattr(optimizer, "detach"):
+                    optimizer.detach()
         except InputError as error:
             found[name] = str(error).partition(" Valid:")[0]
-        else:
-            if hasattr(optimizer, "detach"):
-                optimizer.detach()
     return found
 
 

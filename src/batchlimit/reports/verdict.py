@@ -223,7 +223,9 @@ def rests_on(finding: LimitFinding) -> list[str]:
         f"({'; '.join(finding.recipes) or 'none'}), each tuned with {trials} "
         "at each batch size; another recipe or a larger budget may reach further.",
     ]
-    lines += [f"Not tried, for it cannot train this model: {reason}" for reason in finding.refused.values()]
+    for reason in dict.fromkeys(finding.refused.values()):
+        names = "; ".join(name for name, own in finding.refused.items() if own == reason)
+        lines.append(f"Not tried, as this model cannot be trained so: {names} ({reason.removesuffix('.')}).")
     if finding.search == "adaptive":
         lines.append(
             "The search was adaptive: it skipped batch sizes on the assumption that success is monotone (what holds at "
