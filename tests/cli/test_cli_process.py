@@ -137,6 +137,30 @@ def test_sigterm_ends_with_its_code_and_a_whole_ledger(folder: Path) -> None:
     assert len(kept_records(folder)) >= 2
 
 
+def test_a_trial_that_was_stopped_goes_on_where_it_was(folder: Path) -> None:
+    command = ("train", "toys.py:slow", "--epochs", "30", "--ledger", "kept.db", "checkpoint_seconds=0")
+    trial = started(folder, *command)
+    end = time.monotonic() + LIMIT
+    while not list(folder.glob("kept.db.checkpoints/*.pt")) and time.monotonic() < end:
+        assert trial.poll() is None, trial.communicate()
+        time.sleep(0.01)
+    trial.send_signal(signal.SIGTERM)
+    _, said = trial.communicate(timeout=LIMIT)
+    assert (trial.returncode, said.splitlines()[-1]) == (
+        143,
+        "batchlimit: stopped by SIGTERM. The same command goes on where this trial was last saved, or starts it again "
+        "if it never was",
+    )
+    again = started(folder, *command)
+    printed, said = again.communicate(timeout=LIMIT)
+    assert again.returncode == 0, said
+    with Ledger.open(folder / "kept.db", create=False) as kept:
+        (record,) = kept.records()
+    assert int(record.environment["resumed_at"] or 0) > 0
+    assert f"taken up at step {record.environment['resumed_at']}" in printed
+    assert not (folder / "kept.db.checkpoints").exists()
+
+
 def test_a_pipe_gets_plain_lines_and_json_alone(folder: Path) -> None:
     search = started(folder, "tune", "toys.py:separable", "space.lr=[0.1]", "--jobs", "1", "--seeds", "2", "--json")
     printed, said = search.communicate(timeout=LIMIT)

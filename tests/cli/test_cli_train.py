@@ -110,8 +110,9 @@ def test_epochs_and_budget_in_one_file_contradict_each_other(folder: Path) -> No
 
 
 def test_epochs_is_a_valid_key_and_no_table() -> None:
-    assert "Did you mean 'epochs'? Valid: batch_size, budget, data_dir, device, epochs" in refused(
-        "toys.py:separable", "epoch=3"
+    assert (
+        "Did you mean 'epochs'? Valid: batch_size, budget, checkpoint_seconds, checkpoints, data_dir, device, epochs"
+        in refused("toys.py:separable", "epoch=3")
     )
     assert "Cannot read the duration" in refused("toys.py:separable", "epochs.x=3")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchlimit.api.opening import OnEvent, claim_workload, drawn, named_workload, question_of, runner_for
+from batchlimit.api.opening import OnEvent, claim_workload, drawn, keeping, named_workload, question_of, runner_for
 from batchlimit.errors import InputError, unknown_name
 from batchlimit.findings import LimitFinding
 from batchlimit.ledger import Ledger
@@ -41,7 +41,8 @@ def find_limit(
     `workload` is a name, 'module:attribute', 'file.py:attribute' or a `Workload`. Trials that the ledger (a SQLite
     file, or a PostgreSQL URL) already holds are not run again. `jobs` worker processes run trials (default: the cores
     on a CPU, 1 on an accelerator); a `Workload` given as an object is trained in this process. `on_event` is called as
-    trials finish, `on_finding` with the state of the verdict after each.
+    trials finish, `on_finding` with the state of the verdict after each. Beside a ledger that is a file, long trials
+    under way are kept too, unless `execution` names another folder for them: killed, they go on where they were.
 
     Raises:
         InputError: a name, a size, the data or the ledger cannot be used; before any training.
@@ -87,7 +88,7 @@ def find_limits(
     from batchlimit.engine.rehearsal import rehearse
 
     settings = settings or FindSettings()
-    execution = execution or Execution()
+    execution = keeping(execution or Execution(), ledger)
     named = named_workload(workload)
     data = rehearse(named, execution.torch_device())
     size, unheld = dataset_size(data, settings.protocol), {"no_validation": not has_validation(data)}

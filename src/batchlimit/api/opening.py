@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchlimit.config import UNSCALED, Recipe
 from batchlimit.errors import InputError
 from batchlimit.findings import LimitFinding
-from batchlimit.ledger import Ledger
+from batchlimit.ledger import MEMORY, Ledger
 from batchlimit.tuning.driver import Event, drive
 from batchlimit.tuning.limit import LimitSearch
 from batchlimit.tuning.question import Candidate, FindSettings, Question
@@ -90,6 +91,15 @@ def claim_workload(ledger: Ledger, workload: Workload) -> None:
         )
     if known is None:
         ledger.put_document("workload", workload.name, now)
+
+
+def keeping(execution: Execution, ledger: str | Path) -> Execution:
+    """Return `execution` with a folder for trials under way, beside a ledger that is a file, unless it has one."""
+    name = str(ledger).removeprefix("sqlite:///")
+    if execution.checkpoints is not None or name == MEMORY or "://" in name:
+        return execution
+    path = Path(name).expanduser().resolve()
+    return execution.model_copy(update={"checkpoints": path.with_name(f"{path.name}.checkpoints")})
 
 
 def drawn(ledger: Ledger, question: Question) -> LimitFinding:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from batchlimit.api.opening import OnEvent, claim_workload, drawn, named_workload, question_of, runner_for
+from batchlimit.api.opening import OnEvent, claim_workload, drawn, keeping, named_workload, question_of, runner_for
 from batchlimit.config import Frozen, Recipe, TrialConfig
 from batchlimit.errors import InputError
 from batchlimit.findings import LimitFinding
@@ -89,7 +89,7 @@ class Studying:
     def __post_init__(self) -> None:
         from batchlimit.engine import Execution
 
-        self.execution = self.execution or Execution()
+        self.execution = keeping(self.execution or Execution(), self.ledger)
         self._named = named_workload(self.workload)
         self._ledger: Ledger | None = None
         self._open_runner: Runner | None = None

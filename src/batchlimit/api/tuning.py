@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchlimit.api.opening import OnEvent, claim_workload, named_workload, runner_for
+from batchlimit.api.opening import OnEvent, claim_workload, keeping, named_workload, runner_for
 from batchlimit.errors import InputError
 from batchlimit.findings import TuneFinding
 from batchlimit.ledger import Ledger
@@ -42,7 +42,7 @@ def tune(
     from batchlimit.tuning.single import TuneQuestion, TuneSettings, Tuning, tune_space
 
     settings = settings or TuneSettings()
-    execution = execution or Execution()
+    execution = keeping(execution or Execution(), ledger)
     named = named_workload(workload)
     data = rehearse(named, execution.torch_device())
     recipe = named.baseline.updated(settings.recipe)

@@ -142,7 +142,7 @@ def _search(
             settings=settings,
             ledger=where.ledger,
             jobs=run_options.jobs,
-            execution=o.execution(run_options),
+            execution=o.execution(run_options, where.ledger),
             on_begin=progress.begin if len(sets) > 1 else None,
             on_event=progress.event,
             on_finding=progress.finding,

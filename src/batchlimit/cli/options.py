@@ -12,6 +12,7 @@ from pydantic import Field
 
 from batchlimit.cli.layers import Layers
 from batchlimit.config import Frozen
+from batchlimit.errors import InputError
 
 if TYPE_CHECKING:
     from batchlimit.engine import Execution
@@ -123,6 +124,8 @@ class RunOptions(Frozen):
     jobs: int | None = Field(default=None, gt=0)
     microbatch_size: int | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, gt=0)
+    checkpoints: str | None = None
+    checkpoint_seconds: float = Field(default=60.0, ge=0, allow_inf_nan=False)
     data_dir: str | None = None
     out: str | None = None
     ledger: str | None = None
@@ -161,8 +164,20 @@ def protocol(paper: bool) -> Literal["paper"] | None:
     return "paper" if paper else None
 
 
-def execution(options: RunOptions) -> Execution:
-    """Return the machine's side of a trial; imports torch."""
+def execution(options: RunOptions, ledger: str | None) -> Execution:
+    """Return the machine's side of a trial, which is kept beside a ledger that is a file; imports torch."""
+    from batchlimit.api.opening import keeping
     from batchlimit.engine import Execution
+    from batchlimit.ledger import MEMORY
 
-    return Execution(device=options.device, microbatch_size=options.microbatch_size, threads=options.threads)
+    folder = None if options.checkpoints is None else Path(options.checkpoints).expanduser().resolve()
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"checkpoints is '{folder}', a file. Valid: a folder, which is made where there is none.")
+    asked = Execution(
+        device=options.device,
+        microbatch_size=options.microbatch_size,
+        threads=options.threads,
+        checkpoints=folder,
+        checkpoint_seconds=options.checkpoint_seconds,
+    )
+    return keeping(asked, ledger or MEMORY)

@@ -189,7 +189,7 @@ def _studying(workload: str, layers: Layers, run_options: o.RunOptions, where: P
     layers.check_changes("recipe", resolve(workload).baseline)
     kept = "://" in where.ledger or Path(where.ledger).is_file()
     ledger = where.ledger if kept or not dry_run else ":memory:"
-    return Studying(workload, settings, ledger, run_options.jobs, o.execution(run_options))
+    return Studying(workload, settings, ledger, run_options.jobs, o.execution(run_options, ledger))
 
 
 def _one(studying: Studying, name: str, folder: Path, progress: StudyProgress) -> tuple[StudyResult, Path]:

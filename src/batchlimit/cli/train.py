@@ -17,12 +17,15 @@ from batchlimit.errors import InputError
 
 if TYPE_CHECKING:
     from batchlimit.config import TrialConfig
+    from batchlimit.engine import Execution
     from batchlimit.records import TrialRecord
     from batchlimit.workloads.workload import Workload
 
 RECIPE = "What to train"
 # 'epochs' is what the other commands call it; a trial's own word is its budget.
 ALIASES = {"epochs": "budget"}
+LOST = "This trial is lost; the same command starts it again. With --ledger, one of minutes would go on"
+GOES_ON = "The same command goes on where this trial was last saved, or starts it again if it never was"
 
 
 def train(
@@ -131,8 +134,9 @@ def train(
     _check_places(run_options)
     if note:
         say(note)
-    with resumable("This trial is lost; the same command starts it again"):
-        record = _run(trial, resolved, run_options, quiet=quiet)
+    execution = o.execution(run_options, run_options.ledger)
+    with resumable(GOES_ON if execution.checkpoints is not None else LOST):
+        record = _run(trial, resolved, execution, quiet=quiet)
     _keep(record, run_options)
     if as_json:
         print(json.dumps(record.model_dump(mode="json"), allow_nan=False))
@@ -183,12 +187,11 @@ def trial_config(workload: Workload, name: str, layers: Layers) -> TrialConfig:
     return layers.build(TrialConfig, also=[*o.RunOptions.model_fields, *ALIASES])
 
 
-def _run(trial: TrialConfig, workload: Workload, run_options: o.RunOptions, *, quiet: bool) -> TrialRecord:
+def _run(trial: TrialConfig, workload: Workload, execution: Execution, *, quiet: bool) -> TrialRecord:
     from batchlimit.engine import run
     from batchlimit.engine.check import has_validation
     from batchlimit.engine.rehearsal import rehearse
 
-    execution = o.execution(run_options)
     validated = has_validation(rehearse(workload, execution.torch_device()))
     with TrainingProgress(workload, trial, validated=validated, quiet=quiet) as progress:
         return run(trial, workload=workload, execution=execution, on_point=progress.point)

@@ -90,6 +90,8 @@ def summary(record: TrialRecord, workload: Workload) -> None:
     console = Output()
     trial = record.config
     cost = f"{counted(record.steps, 'step')}, {record.samples:,} examples, {span(record.seconds)}"
+    if "resumed_at" in record.environment:
+        cost += f", taken up at step {record.environment['resumed_at']:,}"
     if record.status != "complete":
         why = f": {record.reason}" if record.reason else ""
         console.print(

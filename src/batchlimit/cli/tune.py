@@ -122,7 +122,7 @@ def _tune(
             settings=settings,
             ledger=where.ledger,
             jobs=run_options.jobs,
-            execution=o.execution(run_options),
+            execution=o.execution(run_options, where.ledger),
             on_event=progress.event,
         )
 

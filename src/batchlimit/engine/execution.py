@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from pydantic import Field
 
@@ -10,11 +12,16 @@ from batchlimit.errors import InputError
 
 
 class Execution(Frozen):
-    """The machine's side of a trial: device, examples a pass (None: measured), CPU threads (None: torch's)."""
+    """The machine's side of a trial: device, examples a pass (None: measured), CPU threads (None: torch's).
+
+    `checkpoints` is the folder in which trials under way are kept, at most every `checkpoint_seconds`; None: nowhere.
+    """
 
     device: str = "auto"
     microbatch_size: int | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, gt=0)
+    checkpoints: Path | None = None
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
 
     def torch_device(self) -> torch.device:
         """Return the device, choosing CUDA where 'auto' finds it.

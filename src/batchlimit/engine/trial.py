@@ -18,6 +18,7 @@ from batchlimit.engine import microbatch
 from batchlimit.engine.adascale import Scaling, adascale_of, schedule_units
 from batchlimit.engine.allocator import keep_memory
 from batchlimit.engine.averaging import average_of
+from batchlimit.engine.checkpoint import Checkpoint, checkpoint_of
 from batchlimit.engine.environment import describe
 from batchlimit.engine.evaluate import evaluate
 from batchlimit.engine.evaluated_weights import estimate_statistics, evaluated_weights, with_mode
@@ -43,7 +44,10 @@ OnPoint = Callable[[HistoryPoint, int], None]
 
 @dataclass
 class Training:
-    """Everything that changes while a trial runs, and what it runs with."""
+    """Everything that changes while a trial runs, and what it runs with.
+
+    One taken up from a checkpoint has the day it was `started`, the `seconds_before` and the step it was `resumed_at`.
+    """
 
     config: TrialConfig
     workload: Workload
@@ -65,6 +69,9 @@ class Training:
     history: list[HistoryPoint] = field(default_factory=list)
     status: Status = "complete"
     reason: str = ""
+    started: str = ""
+    seconds_before: float = 0.0
+    resumed_at: int = 0
 
     @property
     def chunk(self) -> int:
@@ -98,7 +105,8 @@ def run(
     """Train as `config` says and return what came of it.
 
     `workload` replaces the one that the configuration names; `on_point(point, total_steps)` is called after every
-    epoch. A training that diverges or is hopeless ends early and returns a record that says so.
+    epoch. A training that diverges or is hopeless ends early and returns a record that says so. With a folder of
+    checkpoints in `execution`, a trial that was killed goes on where it was saved, bit for bit, on the same machine.
 
     Raises:
         InputError: a name, a size or a device that cannot be, before any training.
@@ -114,20 +122,25 @@ def run(
     with full_fp32(device), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         training = prepare(config, workload, execution, device)
         torch.manual_seed(derived_seed(config.seed, "training"))
-        train(training, on_point)
+        training.started = started.isoformat(timespec="seconds")
+        checkpoint = checkpoint_of(training, execution)
+        train(training, on_point, checkpoint)
         final = final_scores(training)
+    if checkpoint is not None:
+        checkpoint.remove()
+    resumed = {"resumed_at": training.resumed_at} if training.resumed_at else {}
     return TrialRecord(
         config=config,
         status=training.status,
         reason=training.reason,
         steps=training.step,
         samples=training.step * config.batch_size,
-        seconds=time.perf_counter() - clock,
+        seconds=training.seconds_before + time.perf_counter() - clock,
         history=tuple(training.history),
         selection=final[0],
         test=final[1],
-        started=started.isoformat(timespec="seconds"),
-        environment=describe(device, microbatch_size=training.accumulate.microbatch_size),
+        started=training.started,
+        environment=describe(device, microbatch_size=training.accumulate.microbatch_size, **resumed),
         measurements=training.probing.results() if training.probing is not None else {},
     )
 
@@ -202,14 +215,14 @@ def prepare(config: TrialConfig, workload: Workload, execution: Execution, devic
     )
 
 
-def train(training: Training, on_point: OnPoint | None = None) -> None:
+def train(training: Training, on_point: OnPoint | None = None, checkpoint: Checkpoint | None = None) -> None:
     """Take the steps that are left, with a history point after every epoch, until the end or a reason to stop."""
     config, dataset_size = training.config, len(training.examples.train)
     watch = FiniteWatch(training.device)
-    losses: list[Tensor] = []
     if hasattr(training.optimizer, "attach"):  # a solver that looks at activations, such as kfac
         training.optimizer.attach(training.model)
     with_mode(training.optimizer, train_mode=True)
+    losses = checkpoint.resume() if checkpoint is not None else []
     while training.step < training.total_steps:
         before = training.step
         loss = take_step(training, watch)
@@ -226,6 +239,8 @@ def train(training: Training, on_point: OnPoint | None = None) -> None:
                 on_point(point, training.total_steps)
             if is_hopeless(training, point):
                 return
+        if checkpoint is not None:
+            checkpoint.offer(losses, sound=lambda: not watch.final())
     settle(training, watch)
 
 

@@ -1,0 +1,310 @@
+"""A trial that was killed goes on as if it had not been, or begins anew; never anything between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import accelerator_trainings
+import pytest
+import small_training
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_training import CPU, config, workload
+from torch import Tensor, nn
+
+from batchlimit.config import Recipe, StopRule, TrialConfig
+from batchlimit.engine import Execution, checkpoint, run, trial
+from batchlimit.engine.checkpoint import Checkpoint
+from batchlimit.records import TrialRecord
+from batchlimit.workloads.workload import Workload
+
+RECIPES = {
+    **accelerator_trainings.RECIPES,
+    "its own batch norm statistics": ("normed", {"lr": 0.1}),
+    "torch's own dropout": ("torchs_dropout", {"lr": 0.1}),
+    "a state of its own": ("counting", {"lr": 0.1}),
+}
+KILLED_AT = 5  # of 8 steps, in the middle of the second epoch
+
+
+class Killed(BaseException):
+    """What a test ends a training with."""
+
+
+class Counting(nn.Module):
+    """Scales its outputs by a buffer that no state dictionary has, and by a number that only `get_extra_state` has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small_training.perceptron()
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+        self.scale = 1.0
+
+    def get_extra_state(self) -> dict[str, float]:
+        return {"scale": self.scale}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        self.scale = state["scale"]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.calls += 1
+            self.scale *= 1.01
+        result: Tensor = self.inner(inputs) * self.scale / (1 + 0.01 * self.calls)
+        return result
+
+
+def torchs_dropout() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 32), nn.Dropout(0.3), nn.ReLU(), nn.Linear(32, 4))
+
+
+def workload_of(name: str) -> Workload:
+    own = {"counting": Counting, "torchs_dropout": torchs_dropout}
+    return workload(own[name] if name in own else getattr(small_training, name))
+
+
+def run_here(trial_config: TrialConfig, work: Workload, folder: Path | None, **changes: Any) -> TrialRecord:
+    fields = {"device": "cpu", "microbatch_size": 15, "checkpoints": folder, "checkpoint_seconds": 0, **changes}
+    return run(trial_config, workload=work, execution=Execution(**fields))
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, *arguments: Any, at: int = KILLED_AT, **changes: Any) -> None:
+    """Run until the step `at`, saved after each before, and be killed in it, once its gradient is there."""
+    stepping = trial.limit_gradient
+    steps = 0
+
+    def until(*given: Any) -> Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == at + 1:
+            raise Killed
+        return stepping(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "limit_gradient", until)
+        patch.setattr(checkpoint, "_SHARE", float("inf"))
+        with pytest.raises(Killed):
+            run_here(*arguments, **changes)
+
+
+def results(record: TrialRecord) -> dict[str, Any]:
+    return record.model_dump(exclude={"seconds", "started", "environment"})
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_interrupted_and_resumed_is_uninterrupted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, recipe = RECIPES[name]
+    work, asked = workload_of(model), config(Recipe.model_validate(recipe))
+    size = 30 if model in ("convolutional", "normed") and "ghost_batch_size" not in recipe else 15
+    ends: list[list[Tensor]] = []
+    finishing = trial.final_scores
+
+    def keep(training: trial.Training) -> Any:
+        ends.append([tensor.detach().clone() for tensor in [*training.model.parameters(), *training.model.buffers()]])
+        return finishing(training)
+
+    monkeypatch.setattr(trial, "final_scores", keep)
+    whole = run_here(asked, work, None, microbatch_size=size)
+    killed(monkeypatch, asked, work, tmp_path / "kept", microbatch_size=size)
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [f"{asked.hash}.pt"]
+    resumed = run_here(asked, work, tmp_path / "kept", microbatch_size=size)
+    assert resumed.environment["resumed_at"] == KILLED_AT
+    assert results(resumed) == results(whole)
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+    assert not (tmp_path / "kept").exists()
+
+
+class Langevin(torch.optim.SGD):
+    """A solver that draws: plain SGD with noise from torch's own generator."""
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.no_grad():
+            for parameter in (p for group in self.param_groups for p in group["params"]):
+                parameter.grad += 0.1 * torch.randn_like(parameter)
+        return super().step(closure)
+
+
+def test_a_solver_that_draws_goes_on_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "build_optimizer", lambda recipe, named: Langevin([p for _, p in named], lr=recipe.lr))
+    asked, work = config(), workload()
+    whole = run_here(asked, work, None)
+    killed(monkeypatch, asked, work, tmp_path)
+    assert results(run_here(asked, work, tmp_path)) == results(whole)
+
+
+@pytest.mark.parametrize("at", [1, 3, 4, 7])
+def test_it_goes_on_from_any_step_killed_as_often_as_it_likes(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, asked = workload(small_training.dropping), config(budget="4 epochs")
+    killed(monkeypatch, asked, work, tmp_path, at=at)
+    killed(monkeypatch, asked, work, tmp_path, at=2)
+    resumed = run_here(asked, work, tmp_path)
+    assert resumed.environment["resumed_at"] == at + 2
+    assert results(resumed) == results(run_here(asked, work, None))
+
+
+def test_time_and_day_are_those_of_the_whole_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, asked = workload(), config()
+    ticking = checkpoint.time.monotonic()
+    killed(monkeypatch, asked, work, tmp_path)
+    training = small_training.prepared(asked, work, 15)
+    kept = Checkpoint(training, Execution(checkpoints=tmp_path))
+    kept.resume()
+    assert 0.0 < training.seconds_before <= checkpoint.time.monotonic() - ticking
+    started = training.started
+    assert started
+    assert run_here(asked, work, tmp_path).started == started
+
+
+def test_the_size_of_micro_batches_stays_unless_one_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, asked = workload(), config()
+    for size, expected in ((None, 10), (6, 6)):
+        killed(monkeypatch, asked, work, tmp_path, microbatch_size=10)
+        resumed = run_here(asked, work, tmp_path, microbatch_size=size)
+        assert (resumed.environment["resumed_at"], resumed.environment["microbatch_size"]) == (KILLED_AT, expected)
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_one_flipped_bit_is_passed_over(whole_file: tuple[Path, bytes, Workload], place: float, bit: int) -> None:
+    path, content, work = whole_file
+    at = int(place * len(content))
+    path.write_bytes(content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :])
+    training = small_training.prepared(config(), work, 15)
+    assert Checkpoint(training, Execution(checkpoints=path.parent)).resume() == []
+    assert training.step == 0
+
+
+def test_a_file_that_ends_early_is_passed_over(whole_file: tuple[Path, bytes, Workload]) -> None:
+    path, content, work = whole_file
+    for size in (0, 1, 31, 32, 33, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        training = small_training.prepared(config(), work, 15)
+        assert Checkpoint(training, Execution(checkpoints=path.parent)).resume() == []
+
+
+@pytest.fixture
+def whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, bytes, Workload]:
+    """The checkpoint of a killed trial, and what is in it."""
+    work = workload()
+    killed(monkeypatch, config(), work, tmp_path)
+    path = tmp_path / f"{config().hash}.pt"
+    content = path.read_bytes()
+    training = small_training.prepared(config(), work, 15)
+    Checkpoint(training, Execution(checkpoints=tmp_path)).resume()
+    assert training.step == KILLED_AT
+    return path, content, work
+
+
+@pytest.mark.parametrize("what", ["torch", "threads", "weights", "data"])
+def test_one_of_another_machine_or_model_is_passed_over(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, work = config(), workload()
+    killed(monkeypatch, asked, work, tmp_path)
+    if what == "weights":
+        work = workload(small_training.dropping)
+    elif what == "data":
+        work = workload(data=accelerator_trainings.DataSet(small_training.blobs(121, 1), small_training.blobs(40, 2)))
+    else:
+        there = {**checkpoint.describe(CPU), what: 77}
+        monkeypatch.setattr(checkpoint, "describe", lambda device: there)
+    anew = run_here(asked, work, tmp_path)
+    assert "resumed_at" not in anew.environment
+    assert anew.status == "complete"
+
+
+def test_a_trial_that_ends_early_leaves_no_file(tmp_path: Path) -> None:
+    hopeless = config(stop=StopRule(fraction=0.1, metric=2.0), budget="4 epochs")
+    assert run_here(hopeless, workload(), tmp_path / "a").status == "pruned"
+    diverging = config(Recipe(lr=1e30), budget="4 epochs")
+    assert run_here(diverging, workload(small_training.dropping), tmp_path / "b").status == "diverged"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    training = small_training.prepared(config(), workload(), 15)
+    kept = Checkpoint(training, Execution(checkpoints=tmp_path, checkpoint_seconds=0))
+    kept.offer([], sound=lambda: False)
+    assert list(tmp_path.iterdir()) == []
+    kept.offer([], sound=lambda: True)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_with_probes_there_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed(monkeypatch, config(probes=("weight-distance",)), workload(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_takes_at_most_a_hundredth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, saved = 0.0, []
+    training = small_training.prepared(config(), workload(), 15)
+    kept = Checkpoint(training, Execution(checkpoints=tmp_path, checkpoint_seconds=60), clock=lambda: now)
+
+    def write(state: dict[str, Any]) -> None:
+        nonlocal now
+        saved.append(now)
+        now += 2.0
+
+    monkeypatch.setattr(kept, "_write", write)
+    while now < 1000.0:
+        now += 1.0
+        kept.offer([], sound=lambda: True)
+    assert saved[:3] == [60.0, 262.0, 464.0]
+
+
+def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.warns(UserWarning, match=r"checkpoint '.*' cannot be written: .*No space left") as told:
+        record = run_here(config(), workload(), tmp_path / "full")
+    assert (record.status, len(told)) == ("complete", 1)
+    assert not (tmp_path / "full").exists()
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from batchlimit.engine import Execution, run
+from small_training import config, dropping, workload
+execution = Execution(device="cpu", microbatch_size=15, checkpoints=Path(sys.argv[2]), checkpoint_seconds=0)
+record = run(config(budget="200 epochs"), workload=workload(dropping), execution=execution)
+Path(sys.argv[3]).write_text(record.model_dump_json())
+"""
+
+
+def test_sigkill_at_any_time_leaves_a_file_to_go_on_from(tmp_path: Path) -> None:
+    kept, end = tmp_path / "kept", tmp_path / "record.json"
+    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(Path(__file__).parent), str(kept), str(end)]
+    path = kept / f"{config(budget='200 epochs').hash}.pt"
+    sizes = []
+    for wait in (0.05, 0.13):
+        process = subprocess.Popen(command)
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while process.poll() is None and not (path.exists() and path.stat().st_mtime_ns > before):
+            time.sleep(0.01)
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        sizes.append(path.stat().st_size)
+    assert not end.exists()
+    assert all(sizes)
+    subprocess.run(command, check=True)
+    record = TrialRecord.model_validate_json(end.read_text())
+    assert int(record.environment["resumed_at"] or 0) > 1
+    whole = run_here(config(budget="200 epochs"), workload(small_training.dropping), None)
+    assert results(record) == results(whole)
