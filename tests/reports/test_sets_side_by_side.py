@@ -98,6 +98,16 @@ def test_the_table_of_sets_ends_with_the_verdicts_own() -> None:
     assert set_rows(problem_finding(), (paper_finding(),))[1].full is None
 
 
+def test_a_set_that_has_all_of_another_names_its_other_recipes() -> None:
+    larger = digits_finding().model_copy(update={"recipes": ("kfac", *paper_finding().recipes, "lion")})
+    rows = set_rows(larger, (paper_finding(),))
+    assert [(row.contains, row.recipes) for row in rows] == [("", paper_finding().recipes), ("paper", ("kfac", "lion"))]
+    apart = set_rows(digits_finding(), (paper_finding(),))
+    assert [row.contains for row in apart] == ["", ""]
+    smaller = paper_finding().model_copy(update={"techniques": "less", "recipes": ("lars",)})
+    assert set_rows(larger, (smaller, paper_finding()))[-1].contains == "paper"
+
+
 @pytest.mark.parametrize(
     ("reach", "recipes", "warned"),
     [

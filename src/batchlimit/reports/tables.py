@@ -46,6 +46,7 @@ class SetRow:
     """One technique set: its limits as text, its best recipe at the full batch (None: nothing measured), its cost.
 
     `full_known` says why nothing was measured there; `trials` counts those that another set asked for as well.
+    `recipes` are those besides the recipes of the set that it `contains`, where there is one.
     """
 
     techniques: str
@@ -55,6 +56,7 @@ class SetRow:
     full: Estimate | None
     full_decision: Decision | None
     full_known: str
+    contains: str
     recipes: tuple[str, ...]
     trials: int
     samples: int
@@ -114,6 +116,7 @@ def set_rows(finding: LimitFinding, beside: Sequence[LimitFinding]) -> list[SetR
     """Return one row for each technique set, that of the verdict last; none where there is nothing beside it."""
     rows = []
     for found in (*beside, finding) if beside else ():
+        inner = _largest_within(found, beside)
         full = reached_by(found.full) if found.full is not None else None
         in_vain = found.full is not None and tried_in_vain(found.full)
         rows.append(
@@ -125,12 +128,19 @@ def set_rows(finding: LimitFinding, beside: Sequence[LimitFinding]) -> list[SetR
                 full=full.metric if full else None,
                 full_decision=full.decision if full else None,
                 full_known="" if full else "none near the target" if in_vain else "not measured",
-                recipes=found.recipes,
+                contains=inner.techniques if inner else "",
+                recipes=tuple(name for name in found.recipes if inner is None or name not in inner.recipes),
                 trials=found.cost.trials,
                 samples=found.cost.samples,
             )
         )
     return rows
+
+
+def _largest_within(found: LimitFinding, others: Sequence[LimitFinding]) -> LimitFinding | None:
+    """Return which of `others` has the most of the recipes of `found`, and no recipe that is not among them."""
+    within = [other for other in others if set(other.recipes) < set(found.recipes)]
+    return max(within, key=lambda other: len(other.recipes), default=None)
 
 
 def device_rows(finding: LimitFinding) -> list[DeviceRow]:
