@@ -45,7 +45,7 @@ _APART = 3
 # Linear scaling that is also the best recipe is one measurement: one mark.
 _TWICE = (BEST_SERIES, LINEAR_SERIES)
 _LINE = 14
-_LABEL_WIDTH = 170
+_LABEL_WIDTH = 210
 _CROSS = "M-.5,-.5L.5,.5M.5,-.5L-.5,.5"
 
 
