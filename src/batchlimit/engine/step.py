@@ -6,7 +6,7 @@ Source: You et al., 2020, equation (SGD): g = (1 / |S_t|) * sum of the gradients
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -86,7 +86,7 @@ class GradientAccumulator:
     ) -> None:
         self.microbatch_size = microbatch_size
         # Walking the module tree at every step would cost a tenth of a small model's training.
-        self.parameters, self._buffers = list(model.parameters()), list(model.buffers())
+        self.parameters, self._buffers = list(model.parameters()), _by_type(model.buffers())
         self._model, self._workload, self._recipe = model, workload, recipe
         self._split, self._layout, self.device = split, layout, device
         self._seed, self._smallest = seed, smallest
@@ -104,16 +104,15 @@ class GradientAccumulator:
             InputError: memory runs out at the smallest micro-batch.
         """
         while True:
-            buffers = [buffer.clone() for buffer in self._buffers]
+            kept = [[torch.empty_like(buffer) for buffer in group] for group in self._buffers]
+            _copy(self._buffers, kept)
             try:
                 return self._pass(step, indices)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
                 self._halve(len(indices))
-            with torch.no_grad():
-                for buffer, before in zip(self._buffers, buffers, strict=True):
-                    buffer.copy_(before)
+            _copy(kept, self._buffers)
 
     def loss_on(self, indices: Tensor) -> Tensor:
         """Return the mean training loss (scalar, with graph) on `indices` (n,) in one pass: for probes."""
@@ -173,3 +172,17 @@ class GradientAccumulator:
                 f"for '{self._workload.name}'. A model with plain batch norm needs ghost_batch_size to go lower."
             ) from None
         self.microbatch_size = units // 2 * self._smallest
+
+
+def _by_type(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Return tensors in groups of one type: such a group is copied in one launch."""
+    groups: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.dtype, []).append(tensor)
+    return list(groups.values())
+
+
+@torch.no_grad()
+def _copy(source: list[list[Tensor]], target: list[list[Tensor]]) -> None:
+    for those, these in zip(source, target, strict=True):
+        torch._foreach_copy_(these, those)
