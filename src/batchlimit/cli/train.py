@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 RECIPE = "What to train"
 # 'epochs' is what the other commands call it; a trial's own word is its budget.
 ALIASES = {"epochs": "budget"}
-LOST = "This trial is lost; the same command starts it again. With --ledger, one of minutes would go on"
-GOES_ON = "The same command goes on where this trial was last saved, or starts it again if it never was"
 
 
 def train(
@@ -135,7 +133,7 @@ def train(
     if note:
         say(note)
     execution = o.execution(run_options, run_options.ledger)
-    with resumable(GOES_ON if execution.checkpoints is not None else LOST):
+    with resumable(_how_to_go_on(trial, execution)):
         record = _run(trial, resolved, execution, quiet=quiet)
     _keep(record, run_options)
     if as_json:
@@ -185,6 +183,14 @@ def trial_config(workload: Workload, name: str, layers: Layers) -> TrialConfig:
                 recipe.pop(name, None)
     layers.underlay({**base, "recipe": recipe})
     return layers.build(TrialConfig, also=[*o.RunOptions.model_fields, *ALIASES])
+
+
+def _how_to_go_on(trial: TrialConfig, execution: Execution) -> str:
+    if trial.probes:
+        return "This trial is lost, as one with probes is not kept under way; the same command starts it again"
+    if execution.checkpoints is None:
+        return "This trial is lost; the same command starts it again, and with --ledger would keep a long one under way"
+    return "The same command goes on where this trial was last saved, or starts it again if it never was"
 
 
 def _run(trial: TrialConfig, workload: Workload, execution: Execution, *, quiet: bool) -> TrialRecord:
