@@ -11,6 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from batchlimit.cli.app import app
+from batchlimit.cli.train import how_to_go_on
+from batchlimit.config import TrialConfig
+from batchlimit.engine import Execution
 from batchlimit.ledger import Ledger
 
 TOYS = Path(__file__).parent / "toys.py"
@@ -135,3 +138,25 @@ def test_without_a_validation_split_the_progress_is_of_the_test_split(folder: Pa
     assert "test " in said
     assert "validation" not in said
     assert "validation " in ran("toys.py:separable", "epochs=1").stderr
+
+
+@pytest.mark.parametrize(
+    ("probes", "kept", "words"),
+    [
+        ((), True, "The same command goes on where this trial was last saved"),
+        ((), False, "This trial is lost; the same command starts it again, and with --ledger would keep"),
+        (("sharpness",), True, "This trial is lost, as one with probes is not kept"),
+    ],
+)
+def test_an_interruption_says_what_becomes_of_the_trial(
+    probes: tuple[str, ...], kept: bool, words: str, tmp_path: Path
+) -> None:
+    trial = TrialConfig(workload="digits", batch_size=16, budget="1 epoch", probes=probes)
+    assert how_to_go_on(trial, Execution(checkpoints=tmp_path if kept else None)).startswith(words)
+
+
+def test_a_folder_of_checkpoints_that_is_a_file_is_bad_input(folder: Path) -> None:
+    (folder / "taken").write_text("")
+    said = refused("toys.py:separable", "checkpoints=taken")
+    assert "taken', a file. Valid: a folder, which is made where there is none." in said
+    assert "checkpoint_seconds" in refused("toys.py:separable", "checkpoint_seconds=-1")

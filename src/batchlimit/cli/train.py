@@ -133,7 +133,7 @@ def train(
     if note:
         say(note)
     execution = o.execution(run_options, run_options.ledger)
-    with resumable(_how_to_go_on(trial, execution)):
+    with resumable(how_to_go_on(trial, execution)):
         record = _run(trial, resolved, execution, quiet=quiet)
     _keep(record, run_options)
     if as_json:
@@ -185,7 +185,8 @@ def trial_config(workload: Workload, name: str, layers: Layers) -> TrialConfig:
     return layers.build(TrialConfig, also=[*o.RunOptions.model_fields, *ALIASES])
 
 
-def _how_to_go_on(trial: TrialConfig, execution: Execution) -> str:
+def how_to_go_on(trial: TrialConfig, execution: Execution) -> str:
+    """Return what becomes of a trial that is interrupted, and of the same command after it."""
     if trial.probes:
         return "This trial is lost, as one with probes is not kept under way; the same command starts it again"
     if execution.checkpoints is None:
