@@ -124,8 +124,8 @@ def test_a_recipe_that_cannot_train_the_model_is_left_out_and_named() -> None:
     assert finding.refused["averaged whitened muon"] == finding.refused["whitened muon"]
     assert len(finding.refused) == 3
     untried = [line for line in rests_on(finding) if line.startswith("Not tried")]
-    assert untried[1] == "Not tried, as this model cannot be trained so: kfac (kfac found no layer to factor)."
-    assert "so: whitened muon; averaged whitened muon (muon found no layer whose inputs to whiten" in untried[0]
+    assert untried[1] == "Not tried, as it cannot be done here: kfac (kfac found no layer to factor)."
+    assert "here: whitened muon; averaged whitened muon (muon found no layer whose inputs to whiten" in untried[0]
     assert len(untried) == 2
     assert as_json(finding, None)["refused"] == finding.refused
     # One that is asked for by name is an error, before any training.

@@ -5,6 +5,8 @@ the ledgers again, and then `Ledger.open("mnist.db", create=False).export_jsonl(
 
 - `mnist`: `batchlimit train mnist --config docs/results/mnist/NAME.toml --ledger mnist.db` for each recipe;
 - `digits`: `batchlimit find digits --techniques paper,modern`;
+- `mnist-lenet5`: `batchlimit find mnist-lenet5 --epochs 5 --techniques paper,modern --seeds 3 max_seeds=8 --budget 4
+  baseline.precision=bf16`;
 - `studies-digits`: `batchlimit study all --workload digits --scale quick`;
 - `studies-mnist-lenet5`: its page of the study has the command.
 """
@@ -146,18 +148,19 @@ def settings(recipe: Recipe, *, exclude_defaults: bool = False) -> dict[str, str
     return dict(word.replace('"', "").split("=", 1) for word in assignments(dumped))
 
 
-def digits(folder: Path) -> str:
-    """Return the page of the limit on digits."""
+def limit(folder: Path) -> str:
+    """Return the page of the limit on the workload that the folder is named after."""
+    name = folder.name
     with Ledger.open(folder / "ledger.jsonl.gz", create=False) as ledger:
-        found = [redraw(ledger, "digits"), *redraw_beside(ledger, "digits")]
+        found = [redraw(ledger, name), *redraw_beside(ledger, name)]
         records = ledger.records()
-    lines = ["# The limit on digits", ""]
+    lines = [f"# The limit on {name}", ""]
     for finding in found:
         lines += [f"## With the '{finding.techniques}' techniques", "", sentence(finding), ""]
         lines += [*(f"- {line}" for line in summary_lines(finding)), ""]
     lines += [
         "",
-        "The page of the report: `batchlimit report --ledger docs/results/digits/ledger.jsonl.gz --out digits`.",
+        f"The page of the report: `batchlimit report --ledger docs/results/{name}/ledger.jsonl.gz --out {name}`.",
         "",
     ]
     lines += [f"{where_and_when(records)}.", ""]
@@ -195,7 +198,8 @@ def main() -> None:
     """Write every page whose ledger is there."""
     for name, page in (
         ("mnist", mnist),
-        ("digits", digits),
+        ("digits", limit),
+        ("mnist-lenet5", limit),
         ("studies-digits", studies),
         ("studies-mnist-lenet5", studies),
     ):

@@ -144,7 +144,7 @@ def test_without_a_validation_split_the_progress_is_of_the_test_split(folder: Pa
     ("probes", "kept", "words"),
     [
         ((), True, "The same command goes on where this trial was last saved"),
-        ((), False, "This trial is lost; the same command starts it again, and with --ledger would keep"),
+        ((), False, "This trial is lost; the same command starts it again. With --ledger FILE"),
         (("sharpness",), True, "This trial is lost, as one with probes is not kept"),
     ],
 )
@@ -157,6 +157,12 @@ def test_an_interruption_says_what_becomes_of_the_trial(
 
 def test_a_folder_of_checkpoints_that_is_a_file_is_bad_input(folder: Path) -> None:
     (folder / "taken").write_text("")
-    said = refused("toys.py:separable", "checkpoints=taken")
-    assert "taken', a file. Valid: a folder, which is made where there is none." in said
+    for given, words in (
+        ("taken", "checkpoints is 'taken': File exists. Valid: a folder"),
+        ("taken/in", "checkpoints is 'taken/in': Not a directory. Valid: a folder"),
+        ("~nosuch/x", "checkpoints is '~nosuch/x': Could not determine home directory. Valid: a folder"),
+        ("n" * 300, "File name too long. Valid: a folder"),
+        ("", "checkpoints is empty. Valid: a folder"),
+    ):
+        assert words in refused("toys.py:separable", f"checkpoints={given}")
     assert "checkpoint_seconds" in refused("toys.py:separable", "checkpoint_seconds=-1")

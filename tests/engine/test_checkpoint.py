@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from small_training import CPU, config, workload
 from torch import Tensor, nn
 
 from batchlimit.config import Recipe, StopRule, TrialConfig
-from batchlimit.engine import Execution, checkpoint, run, trial
+from batchlimit.engine import Execution, checkpoint, checkpoint_file, run, trial
 from batchlimit.engine.checkpoint import Checkpoint
 from batchlimit.records import TrialRecord
 from batchlimit.workloads.workload import Workload
@@ -119,7 +120,7 @@ def test_interrupted_and_resumed_is_uninterrupted(name: str, tmp_path: Path, mon
     assert resumed.environment["resumed_at"] == KILLED_AT
     assert results(resumed) == results(whole)
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
-    assert not (tmp_path / "kept").exists()
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 class Langevin(torch.optim.SGD):
@@ -154,25 +155,28 @@ def test_it_goes_on_from_any_step_killed_as_often_as_it_likes(
 
 def test_time_and_day_are_those_of_the_whole_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work, asked = workload(), config()
-    ticking = checkpoint.time.monotonic()
-    killed(monkeypatch, asked, work, tmp_path)
-    training = small_training.prepared(asked, work, 15)
-    kept = Checkpoint(training, Execution(checkpoints=tmp_path))
-    kept.resume()
-    assert 0.0 < training.seconds_before <= checkpoint.time.monotonic() - ticking
-    started = training.started
-    assert started
-    assert run_here(asked, work, tmp_path).started == started
+    hours = itertools.count()
+    for hour in (1, 2):
+        training = small_training.prepared(asked, work, 15)
+        training.started = f"day {hour}"
+        kept = Checkpoint(
+            training, Execution(microbatch_size=15, checkpoints=tmp_path), clock=lambda: 3600.0 * next(hours)
+        )
+        kept.resume()
+        kept.offer([], sound=lambda: True)
+    assert training.started == "day 1"
+    record = run_here(asked, work, tmp_path)
+    assert record.started == "day 1"
+    assert record.seconds > 4 * 3600.0  # of each two: from its beginning to its being saved
 
 
-def test_the_size_of_micro_batches_stays_unless_one_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_measured_size_of_micro_batches_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work, asked = workload(), config()
-    for size, expected in ((None, 10), (6, 6)):
-        killed(monkeypatch, asked, work, tmp_path, microbatch_size=10)
-        resumed = run_here(asked, work, tmp_path, microbatch_size=size)
-        assert (resumed.environment["resumed_at"], resumed.environment["microbatch_size"]) == (KILLED_AT, expected)
+    with monkeypatch.context() as patch:
+        patch.setattr(trial.microbatch, "choose", lambda *_, **__: 10)
+        killed(monkeypatch, asked, work, tmp_path, microbatch_size=None)
+    resumed = run_here(asked, work, tmp_path, microbatch_size=None)
+    assert (resumed.environment["resumed_at"], resumed.environment["microbatch_size"]) == (KILLED_AT, 10)
 
 
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
@@ -182,7 +186,7 @@ def test_one_flipped_bit_is_passed_over(whole_file: tuple[Path, bytes, Workload]
     at = int(place * len(content))
     path.write_bytes(content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :])
     training = small_training.prepared(config(), work, 15)
-    assert Checkpoint(training, Execution(checkpoints=path.parent)).resume() == []
+    assert Checkpoint(training, Execution(microbatch_size=15, checkpoints=path.parent)).resume() == []
     assert training.step == 0
 
 
@@ -191,7 +195,7 @@ def test_a_file_that_ends_early_is_passed_over(whole_file: tuple[Path, bytes, Wo
     for size in (0, 1, 31, 32, 33, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
         training = small_training.prepared(config(), work, 15)
-        assert Checkpoint(training, Execution(checkpoints=path.parent)).resume() == []
+        assert Checkpoint(training, Execution(microbatch_size=15, checkpoints=path.parent)).resume() == []
 
 
 @pytest.fixture
@@ -202,27 +206,156 @@ def whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, b
     path = tmp_path / f"{config().hash}.pt"
     content = path.read_bytes()
     training = small_training.prepared(config(), work, 15)
-    Checkpoint(training, Execution(checkpoints=tmp_path)).resume()
+    Checkpoint(training, Execution(microbatch_size=15, checkpoints=tmp_path)).resume()
     assert training.step == KILLED_AT
     return path, content, work
 
 
-@pytest.mark.parametrize("what", ["torch", "threads", "weights", "data"])
+def sigmoids() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 16), nn.Sigmoid(), nn.Linear(16, 4))
+
+
+def own_loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    return nn.functional.cross_entropy(outputs, targets, reduction="sum", label_smoothing=label_smoothing)
+
+
+@pytest.mark.parametrize("what", ["torch", "threads", "weights", "layers", "number", "data", "code", "micro-batches"])
 def test_one_of_another_machine_or_model_is_passed_over(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, work = config(), workload()
+    asked, work, size = config(), workload(), 15
     killed(monkeypatch, asked, work, tmp_path)
+    assert (tmp_path / f"{asked.hash}.pt").is_file()
+    blobs = small_training.blobs
     if what == "weights":
         work = workload(small_training.dropping)
+    elif what == "layers":  # with the weights of the other
+        work = workload(sigmoids)
+    elif what == "number":
+        work = workload(data=accelerator_trainings.DataSet(blobs(121, 1), blobs(40, 2), validation_size=20))
     elif what == "data":
-        work = workload(data=accelerator_trainings.DataSet(small_training.blobs(121, 1), small_training.blobs(40, 2)))
+        work = workload(data=accelerator_trainings.DataSet(blobs(120, 3), blobs(40, 2), validation_size=20))
+    elif what == "code":
+        work = workload(loss=own_loss)
+    elif what == "micro-batches":
+        size = 10
     else:
         there = {**checkpoint.describe(CPU), what: 77}
         monkeypatch.setattr(checkpoint, "describe", lambda device: there)
-    anew = run_here(asked, work, tmp_path)
+    anew = run_here(asked, work, tmp_path, microbatch_size=size)
     assert "resumed_at" not in anew.environment
     assert anew.status == "complete"
+
+
+def test_the_cores_there_are_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed(monkeypatch, config(), workload(), tmp_path)
+    there = {**checkpoint.describe(CPU), "cores": 77}
+    monkeypatch.setattr(checkpoint, "describe", lambda device: there)
+    assert run_here(config(), workload(), tmp_path).environment["resumed_at"] == KILLED_AT
+
+
+class Caching(nn.Module):
+    """Makes a buffer when it is first called, as many a position encoding does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small_training.perceptron()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not hasattr(self, "cached"):
+            self.register_buffer("cached", torch.ones(4))
+        result: Tensor = self.inner(inputs) * self.cached
+        return result
+
+
+def test_a_state_that_is_not_taken_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial.microbatch, "choose", lambda *_, **__: 15)
+    work, asked = workload(Caching), config()
+    whole = run_here(asked, work, None)
+    killed(monkeypatch, asked, work, tmp_path)
+    with pytest.warns(UserWarning, match="begins anew: what was kept of it was not taken: "):
+        anew = run_here(asked, work, tmp_path)
+    assert "resumed_at" not in anew.environment
+    assert results(anew) == results(whole)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Unkept(torch.optim.SGD):
+    """A solver with what cannot be pickled among its settings."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.param_groups[0]["rule"] = lambda lr: lr
+
+
+def test_a_state_that_cannot_be_saved_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "build_optimizer", lambda recipe, named: Unkept([p for _, p in named], lr=recipe.lr))
+    with pytest.warns(UserWarning, match="cannot be written: .*pickle") as told:
+        record = run_here(config(), workload(), tmp_path)
+    assert (record.status, len(told)) == ("complete", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Sparse(nn.Module):
+    """Has a buffer that is not strided."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small_training.perceptron()
+        self.register_buffer("fixed", torch.eye(4).to_sparse())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        result: Tensor = self.inner(inputs)
+        return result
+
+
+def test_a_sparse_buffer_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, asked = workload(Sparse), config()
+    record = run_here(asked, work, tmp_path)
+    assert record.status == "complete"
+    assert results(record) == results(run_here(asked, work, None))
+
+
+def test_what_cannot_be_told_again_trains_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise ValueError("read once only")
+
+    monkeypatch.setattr(checkpoint, "_digest", fail)
+    with pytest.warns(UserWarning, match="This trial cannot be kept under way: read once only"):
+        assert run_here(config(), workload(), tmp_path).status == "complete"
+
+
+def test_a_folder_of_the_user_s_own_stays_and_the_one_beside_a_ledger_goes(tmp_path: Path) -> None:
+    for name, stays in (("mine", True), ("ledger.db.checkpoints", False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        run_here(config(), workload(), folder)
+        assert folder.exists() == stays
+
+
+def test_what_a_killed_write_left_goes_with_its_trial(tmp_path: Path) -> None:
+    left = tmp_path / f"{config().hash}.abc.tmp"
+    other = tmp_path / "0123456789abcdef.abc.tmp"
+    for path in (left, other):
+        path.write_bytes(b"half")
+    run_here(config(), workload(), tmp_path)
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_folder_that_another_process_removes_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = small_training.prepared(config(), workload(), 15)
+    kept = Checkpoint(training, Execution(checkpoints=tmp_path / "a.checkpoints", checkpoint_seconds=0))
+    making, removed = checkpoint_file.tempfile.mkstemp, []
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        if not removed:
+            removed.append(True)
+            (tmp_path / "a.checkpoints").rmdir()
+        return making(*arguments, **options)
+
+    monkeypatch.setattr(checkpoint_file.tempfile, "mkstemp", make)
+    kept.offer([], sound=lambda: True)
+    assert kept.path.is_file()
 
 
 def test_a_trial_that_ends_early_leaves_no_file(tmp_path: Path) -> None:
@@ -230,7 +363,7 @@ def test_a_trial_that_ends_early_leaves_no_file(tmp_path: Path) -> None:
     assert run_here(hopeless, workload(), tmp_path / "a").status == "pruned"
     diverging = config(Recipe(lr=1e30), budget="4 epochs")
     assert run_here(diverging, workload(small_training.dropping), tmp_path / "b").status == "diverged"
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_what_is_not_finite_is_not_saved(tmp_path: Path) -> None:
@@ -252,12 +385,12 @@ def test_saving_takes_at_most_a_hundredth_of_the_time(tmp_path: Path, monkeypatc
     training = small_training.prepared(config(), workload(), 15)
     kept = Checkpoint(training, Execution(checkpoints=tmp_path, checkpoint_seconds=60), clock=lambda: now)
 
-    def write(state: dict[str, Any]) -> None:
+    def write(*_: object) -> None:
         nonlocal now
         saved.append(now)
         now += 2.0
 
-    monkeypatch.setattr(kept, "_write", write)
+    monkeypatch.setattr(checkpoint, "write_state", write)
     while now < 1000.0:
         now += 1.0
         kept.offer([], sound=lambda: True)
@@ -268,11 +401,11 @@ def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(checkpoint_file.os, "fsync", full)
     with pytest.warns(UserWarning, match=r"checkpoint '.*' cannot be written: .*No space left") as told:
         record = run_here(config(), workload(), tmp_path / "full")
     assert (record.status, len(told)) == ("complete", 1)
-    assert not (tmp_path / "full").exists()
+    assert list((tmp_path / "full").iterdir()) == []
 
 
 SCRIPT = """

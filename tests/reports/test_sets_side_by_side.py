@@ -104,6 +104,7 @@ def test_a_set_that_has_all_of_another_names_its_other_recipes() -> None:
     assert [(row.contains, row.recipes) for row in rows] == [("", paper_finding().recipes), ("paper", ("kfac", "lion"))]
     apart = set_rows(digits_finding(), (paper_finding(),))
     assert [row.contains for row in apart] == ["", ""]
+    assert [row.contains for row in set_rows(paper_finding(), (larger,))] == ["paper", ""]
     smaller = paper_finding().model_copy(update={"techniques": "less", "recipes": ("lars",)})
     assert set_rows(larger, (smaller, paper_finding()))[-1].contains == "paper"
 

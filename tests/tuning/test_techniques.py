@@ -96,7 +96,8 @@ def test_modern_averages_and_scales_by_the_measured_gain() -> None:
     assert (scaled.name, scaled.exponent, scaled.anchor) == ("adascale momentum", 0.0, "baseline")
     assert scaled.recipe == BASELINE.updated({"adascale": True, "reference_batch_size": 32})
     assert all(recipe.reference_batch_size is None for name, recipe in recipes.items() if name != scaled.name)
-    assert "adascale momentum" not in {candidate.name for candidate in techniques.get("modern")(BASELINE)}
+    for without in (BASELINE, BASELINE.updated({"reference_batch_size": 32, "layerwise": {"upper": 10.0}})):
+        assert not any(candidate.recipe.adascale for candidate in techniques.get("modern")(without))
 
 
 def test_an_unknown_set_is_bad_input() -> None:

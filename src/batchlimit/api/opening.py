@@ -95,11 +95,13 @@ def claim_workload(ledger: Ledger, workload: Workload) -> None:
 
 def keeping(execution: Execution, ledger: str | Path) -> Execution:
     """Return `execution` with a folder for trials under way, beside a ledger that is a file, unless it has one."""
+    from batchlimit.engine.checkpoint import FOLDER_SUFFIX
+
     name = str(ledger).removeprefix("sqlite:///")
     if execution.checkpoints is not None or name == MEMORY or "://" in name:
         return execution
     path = Path(name).expanduser().resolve()
-    return execution.model_copy(update={"checkpoints": path.with_name(f"{path.name}.checkpoints")})
+    return execution.model_copy(update={"checkpoints": path.with_name(f"{path.name}{FOLDER_SUFFIX}")})
 
 
 def drawn(ledger: Ledger, question: Question) -> LimitFinding:

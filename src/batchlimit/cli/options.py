@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -170,14 +171,27 @@ def execution(options: RunOptions, ledger: str | None) -> Execution:
     from batchlimit.engine import Execution
     from batchlimit.ledger import MEMORY
 
-    folder = None if options.checkpoints is None else Path(options.checkpoints).expanduser().resolve()
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise InputError(f"checkpoints is '{folder}', a file. Valid: a folder, which is made where there is none.")
     asked = Execution(
         device=options.device,
         microbatch_size=options.microbatch_size,
         threads=options.threads,
-        checkpoints=folder,
+        checkpoints=None if options.checkpoints is None else _folder(options.checkpoints),
         checkpoint_seconds=options.checkpoint_seconds,
     )
     return keeping(asked, ledger or MEMORY)
+
+
+def _folder(text: str) -> Path:
+    """Return the folder for trials under way, which is made if it is not there."""
+    valid = "Valid: a folder that you may write to; it is made where there is none."
+    if not text.strip():
+        raise InputError(f"checkpoints is empty. {valid}")
+    try:
+        folder = Path(text).expanduser().resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".batchlimit-"):
+            pass
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise InputError(f"checkpoints is '{text}': {reason}. {valid}") from None
+    return folder

@@ -190,7 +190,7 @@ def how_to_go_on(trial: TrialConfig, execution: Execution) -> str:
     if trial.probes:
         return "This trial is lost, as one with probes is not kept under way; the same command starts it again"
     if execution.checkpoints is None:
-        return "This trial is lost; the same command starts it again, and with --ledger would keep a long one under way"
+        return "This trial is lost; the same command starts it again. With --ledger FILE a long one is kept under way"
     return "The same command goes on where this trial was last saved, or starts it again if it never was"
 
 

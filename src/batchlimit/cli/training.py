@@ -46,6 +46,7 @@ class TrainingProgress:
         self._task = self._bar.add_task(f"B = {trial.batch_size}", total=None, line="starting", left="")
         self._begun = time.monotonic()
         self._shown = 0
+        self._pace: tuple[int, float] | None = None
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -58,8 +59,13 @@ class TrainingProgress:
 
     def point(self, point: HistoryPoint, total_steps: int) -> None:
         """Show the state of training after `point.step` of `total_steps` weight updates."""
-        spent = time.monotonic() - self._begun
-        left = spent / point.step * (total_steps - point.step) if point.step else None
+        now = time.monotonic()
+        # A training that was taken up again began somewhere: from its first point here on, the pace is known.
+        step, begun = self._pace or (0, self._begun)
+        known = point.step > step and (self._pace is not None or point.epoch < 2)
+        left = (now - begun) / (point.step - step) * (total_steps - point.step) if known else None
+        if self._pace is None and point.epoch >= 2:
+            self._pace = point.step, now
         line = self.line(point, total_steps)
         if self._live:
             self._bar.update(

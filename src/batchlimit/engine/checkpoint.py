@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
-import io
+import inspect
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from batchlimit.data.splits import index_device
+from batchlimit.engine.checkpoint_file import Digesting, read_state, remove_state, write_state
 from batchlimit.engine.environment import describe
 from batchlimit.engine.execution import Execution
 from batchlimit.records import HistoryPoint
@@ -21,29 +25,40 @@ from batchlimit.records import HistoryPoint
 if TYPE_CHECKING:
     from batchlimit.engine.trial import Training
 
+# The folder beside a ledger; one of another name is its user's, and stays.
+FOLDER_SUFFIX = ".checkpoints"
 # Saving takes at most this share of the time.
 _SHARE = 0.01
-_DIGEST = hashlib.sha256().digest_size
+_SAMPLE = 16
+
+
+class Unresumable(Exception):
+    """What was kept of a trial cannot be put into its training, which is spoiled: it is to be prepared again."""
 
 
 def checkpoint_of(training: Training, execution: Execution) -> Checkpoint | None:
     """Return where a training at step 0 is to be kept; None without a folder for it, and with probes.
 
-    A probe's measurements are not kept: such a trial begins anew.
+    A probe's measurements are not kept: such a trial begins anew. So does one of which cannot be told whether it is the
+    same again (a data set that cannot be read twice, say), with a warning.
     """
     if execution.checkpoints is None or training.probing is not None:
         return None
-    return Checkpoint(training, execution)
+    try:
+        return Checkpoint(training, execution)
+    except Exception as error:  # a user's model and data may raise anything, and without a checkpoint they train
+        warnings.warn(f"This trial cannot be kept under way: {error}", stacklevel=2)
+        return None
 
 
 class Checkpoint:
     """The file of one training: saved now and then, taken up by the same trial, removed at its end.
 
     It is saved when `execution.checkpoint_seconds` have passed, and so rarely that this takes at most a hundredth of
-    the time. The file is a line of JSON (what has to be the same for a training to go on bit for bit: the trial, its
-    initial weights, versions, processor, threads), then the state as `torch.save` writes it, then the SHA-256 of both.
-    One that is damaged, or of other software or hardware, is passed over: the trial begins anew. Where it cannot be
-    written, a warning says so and the training goes on without.
+    the time. With it are kept the facts that have to hold for a training to go on bit for bit: the trial, a digest of
+    the initial weights, of some examples and of the code of a user's own, versions, processor, threads, and the
+    micro-batch size that was asked for. A file that is damaged or of other facts is passed over: the trial begins anew.
+    Where it cannot be written, a warning says so and the training goes on without.
     """
 
     def __init__(
@@ -51,8 +66,8 @@ class Checkpoint:
     ) -> None:
         assert execution.checkpoints is not None
         self.path = execution.checkpoints / f"{training.config.hash}.pt"
-        self._training, self._asked_size = training, execution.microbatch_size
-        self._facts = json.dumps(_facts(training), sort_keys=True).encode() + b"\n"
+        self._training = training
+        self._facts = json.dumps(_facts(training, execution), sort_keys=True).encode()
         self._clock, self._interval = clock, execution.checkpoint_seconds
         self._begun = clock()
         self._due = self._begun + self._interval
@@ -61,10 +76,44 @@ class Checkpoint:
         """Put the training where it was saved, if it was; return its losses since the last history point.
 
         To be called at step 0, with the solver attached and in training mode.
+
+        Raises:
+            Unresumable: a state that the training did not take; the file is gone.
         """
-        training, state = self._training, self._read()
-        if state is None:
-            return []
+        try:
+            state = read_state(self.path, self._facts)
+            return [] if state is None else self._take_up(state)
+        except Exception as error:  # from a user's model or solver, anything
+            self.remove()
+            warnings.warn(f"A trial under way begins anew: what was kept of it was not taken: {error}", stacklevel=2)
+            raise Unresumable from error
+
+    def offer(self, losses: list[Tensor], sound: Callable[[], bool]) -> None:
+        """Save the training after a step if it is time to, and all steps so far are `sound`."""
+        now = self._clock()
+        if now < self._due or not sound():
+            return
+        try:
+            try:
+                write_state(self.path, self._state(losses), self._facts)
+            except FileNotFoundError:  # another process has just removed the folder with its own last file
+                write_state(self.path, self._state(losses), self._facts)
+        except Exception as error:  # a full disk, or a state of a user's own that cannot be pickled
+            warnings.warn(f"The checkpoint '{self.path}' cannot be written: {error}", stacklevel=2)
+            self._due = float("inf")
+            return
+        after = self._clock()
+        self._due = after + max(self._interval, (after - now) / _SHARE)
+
+    def remove(self) -> None:
+        """Remove the file, and the folder beside a ledger with the last one."""
+        remove_state(self.path)
+        if self.path.parent.suffix == FOLDER_SUFFIX:
+            with contextlib.suppress(OSError):  # others are there, or there never was one
+                self.path.parent.rmdir()
+
+    def _take_up(self, state: dict[str, Any]) -> list[Tensor]:
+        training = self._training
         training.model.load_state_dict(state["model"])
         with torch.no_grad():  # those that a model's state leaves out, too
             for buffer, saved in zip(training.model.buffers(), state["buffers"], strict=True):
@@ -74,45 +123,21 @@ class Checkpoint:
             training.average.load_state_dict(state["average"])
         if training.adascale is not None:
             training.adascale.scaler.load_state_dict(state["adascale"])
-        if self._asked_size is None:  # it was measured, and another one rounds differently
-            training.accumulate.microbatch_size = state["microbatch_size"]
+        # It was measured, or halved where memory ran out: another one rounds differently.
+        training.accumulate.microbatch_size = state["microbatch_size"]
         training.history[:] = map(HistoryPoint.model_validate_json, state["history"])
-        training.step, training.lr = state["step"], state["lr"]
+        training.step = training.resumed_at = state["step"]
         training.started, training.seconds_before = state["started"], state["seconds"]
-        training.resumed_at = training.step
         torch.set_rng_state(state["random"])
         if training.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_there"], training.device)
         return list(state["losses"].to(training.device).unbind())
-
-    def offer(self, losses: list[Tensor], sound: Callable[[], bool]) -> None:
-        """Save the training after a step if it is time to, and all steps so far are `sound`."""
-        now = self._clock()
-        if now < self._due or not sound():
-            return
-        try:
-            self._write(self._state(losses))
-        except (OSError, RuntimeError) as error:  # the latter is what torch makes of a full disk
-            warnings.warn(f"The checkpoint '{self.path}' cannot be written: {error}", stacklevel=2)
-            self._due = float("inf")
-            return
-        after = self._clock()
-        self._due = after + max(self._interval, (after - now) / _SHARE)
-
-    def remove(self) -> None:
-        """Remove the file, and its folder with the last one."""
-        try:
-            self.path.unlink(missing_ok=True)
-            self.path.parent.rmdir()
-        except OSError:  # others are there, or there never was one
-            return
 
     def _state(self, losses: list[Tensor]) -> dict[str, Any]:
         training = self._training
         average, adascale, there = training.average, training.adascale, training.device.type == "cuda"
         return {
             "step": training.step,
-            "lr": training.lr,
             "losses": torch.stack(losses) if losses else torch.empty(0),
             "history": [point.model_dump_json() for point in training.history],
             "model": training.model.state_dict(),
@@ -127,60 +152,53 @@ class Checkpoint:
             "seconds": training.seconds_before + self._clock() - self._begun,
         }
 
-    def _write(self, state: dict[str, Any]) -> None:
-        """Write the file beside the old one and move it into its place: however this ends, one of them is whole."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with beside.open("wb") as file:
-                digesting = _Digesting(file)
-                digesting.write(self._facts)
-                torch.save(state, cast(IO[bytes], digesting))  # of a file, it uses no more than this
-                file.write(digesting.digest.digest())
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
 
-    def _read(self) -> dict[str, Any] | None:
-        """Return the state in the file, None if there is none that this training can go on from."""
-        try:
-            content = self.path.read_bytes()
-        except OSError:
-            return None
-        body, digest = content[:-_DIGEST], content[-_DIGEST:]
-        if hashlib.sha256(body).digest() != digest or not body.startswith(self._facts):
-            return None
-        state: dict[str, Any] = torch.load(io.BytesIO(body[len(self._facts) :]), map_location="cpu", weights_only=True)
-        return state
-
-
-class _Digesting:
-    """A file that is written through a digest."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.digest = hashlib.sha256()
-        self._file = file
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-def _facts(training: Training) -> dict[str, Any]:
+def _facts(training: Training, execution: Execution) -> dict[str, Any]:
     """Return what has to be the same for a training to go on bit for bit."""
-    weights = hashlib.sha256()
-    for tensor in [*training.model.parameters(), *training.model.buffers()]:
-        weights.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    examples = training.examples
+    examples, model, device = training.examples, training.model, training.device
+    count = len(examples.train)
+    sample = torch.linspace(0, count - 1, min(_SAMPLE, count)).long().to(index_device(examples.train, device))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # a data set may draw
+        read = examples.train.gather(sample)
+    # The threads decide how sums are rounded; the cores that they may run on do not.
+    environment = {name: value for name, value in describe(device).items() if name != "cores"}
     return {
         "trial": training.config.canonical(),
-        "weights": weights.hexdigest(),
-        "examples": [len(examples.train), len(examples.selection), len(examples.test)],
-        "environment": describe(training.device),
+        "microbatch_size": execution.microbatch_size,
+        "model": repr(model),
+        "weights": _digest([*model.parameters(), *model.buffers()]),
+        "examples": [count, len(examples.selection), len(examples.test), _digest(read)],
+        "code": _digest_of_code(training),
+        "environment": environment,
     }
+
+
+def _digest(state: Any) -> str:
+    digesting = Digesting()
+    digesting.save(state)
+    return digesting.sha256.hexdigest()
+
+
+def _digest_of_code(training: Training) -> str:
+    """Return the digest of the files that the workload, the model's layers and the solver are written in.
+
+    Those of torch and batchlimit have a version instead.
+    """
+    work, model, solver = training.workload, training.model, training.optimizer
+    parts = [work.make_model, work.load, work.loss, work.prepare, *map(type, model.modules()), type(solver)]
+    sha256 = hashlib.sha256()
+    for path in sorted({_file_of(part) for part in parts} - {None}, key=str):
+        assert path is not None
+        with contextlib.suppress(OSError):  # typed in, not written in a file
+            sha256.update(Path(path).read_bytes())
+    return sha256.hexdigest()
+
+
+def _file_of(part: Any) -> str | None:
+    part = part.func if isinstance(part, functools.partial) else part
+    if str(getattr(part, "__module__", "")).partition(".")[0] in ("torch", "batchlimit"):
+        return None
+    try:
+        return inspect.getsourcefile(part)
+    except TypeError:  # an object that is called, or nothing
+        return None

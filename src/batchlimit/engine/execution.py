@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from batchlimit.config import Frozen
 from batchlimit.errors import InputError
@@ -22,6 +22,14 @@ class Execution(Frozen):
     threads: int | None = Field(default=None, gt=0)
     checkpoints: Path | None = None
     checkpoint_seconds: float = Field(default=60.0, ge=0)
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _home(cls, folder: Path | None) -> Path | None:
+        try:
+            return folder.expanduser() if folder is not None else None
+        except RuntimeError as error:
+            raise ValueError(f"checkpoints is '{folder}': {error}") from None
 
     def torch_device(self) -> torch.device:
         """Return the device, choosing CUDA where 'auto' finds it.

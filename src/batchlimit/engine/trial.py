@@ -18,7 +18,7 @@ from batchlimit.engine import microbatch
 from batchlimit.engine.adascale import Scaling, adascale_of, schedule_units
 from batchlimit.engine.allocator import keep_memory
 from batchlimit.engine.averaging import average_of
-from batchlimit.engine.checkpoint import Checkpoint, checkpoint_of
+from batchlimit.engine.checkpoint import Checkpoint, Unresumable, checkpoint_of
 from batchlimit.engine.environment import describe
 from batchlimit.engine.evaluate import evaluate
 from batchlimit.engine.evaluated_weights import estimate_statistics, evaluated_weights, with_mode
@@ -121,10 +121,14 @@ def run(
     started, clock = datetime.now(UTC), time.perf_counter()
     with full_fp32(device), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         training = prepare(config, workload, execution, device)
-        torch.manual_seed(derived_seed(config.seed, "training"))
         training.started = started.isoformat(timespec="seconds")
         checkpoint = checkpoint_of(training, execution)
-        train(training, on_point, checkpoint)
+        try:
+            train(training, on_point, checkpoint)
+        except Unresumable:
+            training = prepare(config, workload, execution, device)
+            training.started = started.isoformat(timespec="seconds")
+            train(training, on_point)
         final = final_scores(training)
     if checkpoint is not None:
         checkpoint.remove()
@@ -222,6 +226,7 @@ def train(training: Training, on_point: OnPoint | None = None, checkpoint: Check
     if hasattr(training.optimizer, "attach"):  # a solver that looks at activations, such as kfac
         training.optimizer.attach(training.model)
     with_mode(training.optimizer, train_mode=True)
+    torch.manual_seed(derived_seed(config.seed, "training"))
     losses = checkpoint.resume() if checkpoint is not None else []
     while training.step < training.total_steps:
         before = training.step

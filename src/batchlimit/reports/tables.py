@@ -116,7 +116,7 @@ def set_rows(finding: LimitFinding, beside: Sequence[LimitFinding]) -> list[SetR
     """Return one row for each technique set, that of the verdict last; none where there is nothing beside it."""
     rows = []
     for found in (*beside, finding) if beside else ():
-        inner = _largest_within(found, beside)
+        inner = _largest_within(found, (*beside, finding))
         full = reached_by(found.full) if found.full is not None else None
         in_vain = found.full is not None and tried_in_vain(found.full)
         rows.append(
@@ -202,6 +202,8 @@ def environment_rows(finding: LimitFinding, records: Sequence[TrialRecord]) -> l
     seen: dict[str, list[str]] = {}
     for environment in [finding.environment, *(record.environment for record in records)]:
         for name, value in environment.items():
+            if name == "resumed_at":  # of single trials
+                continue
             values = seen.setdefault(name, [])
             if value is not None and str(value) not in values:
                 values.append(str(value))

@@ -225,7 +225,7 @@ def rests_on(finding: LimitFinding) -> list[str]:
     ]
     for reason in dict.fromkeys(finding.refused.values()):
         names = "; ".join(name for name, own in finding.refused.items() if own == reason)
-        lines.append(f"Not tried, as this model cannot be trained so: {names} ({reason.removesuffix('.')}).")
+        lines.append(f"Not tried, as it cannot be done here: {names} ({reason.removesuffix('.')}).")
     if finding.search == "adaptive":
         lines.append(
             "The search was adaptive: it skipped batch sizes on the assumption that success is monotone (what holds at "

@@ -15,9 +15,9 @@ def modern(baseline: Recipe) -> tuple[Candidate, ...]:
     """Return the paper's recipes and, first, Muon (plain, whitened, averaged), K-FAC, AdamW, SOAP, Lion and others.
 
     The others are schedule-free AdamW and AdaScale with the baseline's own solver, where it is known which batch size
-    the baseline's learning rate is for. An average, schedule-free's too, takes the place of a decay.
-    Kronecker-factored curvature is what the paper itself suggests to try (section 6.6). Nado et al. (2021, arXiv
-    2102.06356) found well-tuned plain solvers to match layer-wise ones, hence AdamW.
+    the baseline's learning rate is for and no layer-wise scaling undoes it. An average, schedule-free's too, takes the
+    place of a decay. Kronecker-factored curvature is what the paper itself suggests to try (section 6.6). Nado et al.
+    (2021, arXiv 2102.06356) found well-tuned plain solvers to match layer-wise ones, hence AdamW.
     """
     whiten: dict[str, Scalar] = {"whiten": True, "momentum": 0.7}
     constant: dict[str, Any] = {"schedule": "constant", "schedule_options": {}}
@@ -41,7 +41,7 @@ def modern(baseline: Recipe) -> tuple[Candidate, ...]:
 
 
 def _adascale(baseline: Recipe) -> tuple[Candidate, ...]:
-    if baseline.reference_batch_size is None:
+    if baseline.reference_batch_size is None or baseline.layerwise is not None:
         return ()
     recipe = baseline.updated({"adascale": True})
     return (Candidate(name=f"adascale {baseline.solver}", recipe=recipe, exponent=0.0),)
