@@ -211,6 +211,10 @@ def whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, b
     return path, content, work
 
 
+def tanhs() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4))
+
+
 def sigmoids() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 16), nn.Sigmoid(), nn.Linear(16, 4))
 
@@ -223,13 +227,13 @@ def own_loss(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) 
 def test_one_of_another_machine_or_model_is_passed_over(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, work, size = config(), workload(), 15
+    asked, work, size = config(), workload(tanhs if what == "layers" else small_training.perceptron), 15
     killed(monkeypatch, asked, work, tmp_path)
     assert (tmp_path / f"{asked.hash}.pt").is_file()
     blobs = small_training.blobs
     if what == "weights":
         work = workload(small_training.dropping)
-    elif what == "layers":  # with the weights of the other
+    elif what == "layers":  # with the weights of the other, and written in the same file
         work = workload(sigmoids)
     elif what == "number":
         work = workload(data=accelerator_trainings.DataSet(blobs(121, 1), blobs(40, 2), validation_size=20))
