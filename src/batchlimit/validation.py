@@ -6,6 +6,7 @@ import difflib
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -82,6 +83,19 @@ def _each_valid_once(lines: list[str]) -> list[str]:
         said.rstrip(".") if valid in after else said + word + valid
         for (said, word, valid), after in zip(parts, later, strict=True)
     ]
+
+
+def user_path(given: str | Path) -> Path:
+    """Return the path that the user gave, with '~' read as a home folder.
+
+    Raises:
+        InputError: there is no such home folder.
+    """
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        home = Path(given).parts[0]
+        raise InputError(f"The path '{given}': there is no home folder '{home}'. Valid: a path that is.") from None
 
 
 def check_options(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -160,7 +160,7 @@ def test_a_folder_of_checkpoints_that_is_a_file_is_bad_input(folder: Path) -> No
     for given, words in (
         ("taken", "checkpoints is 'taken': File exists. Valid: a folder"),
         ("taken/in", "checkpoints is 'taken/in': Not a directory. Valid: a folder"),
-        ("~nosuch/x", "checkpoints is '~nosuch/x': Could not determine home directory. Valid: a folder"),
+        ("~nosuch/x", "The path '~nosuch/x': there is no home folder '~nosuch'."),
         ("n" * 300, "File name too long. Valid: a folder"),
         ("", "checkpoints is empty. Valid: a folder"),
     ):

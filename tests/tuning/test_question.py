@@ -109,7 +109,7 @@ def test_settings_change_the_baseline_and_the_budget() -> None:
     assert asked.baseline == Recipe(lr=0.5, weight_decay=1e-4, solver_options={"momentum": 0.8})
     assert asked.batch_sizes[0] == 64
     assert asked.budget == Duration(3.0, "epochs")
-    assert asked_baseline(WORKLOAD, FindSettings()) == (16, WORKLOAD.baseline)
+    assert asked_baseline(WORKLOAD, FindSettings(), 1000) == (16, WORKLOAD.baseline)
 
 
 def test_every_batch_size_is_trained_on_as_many_examples() -> None:

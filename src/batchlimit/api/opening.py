@@ -15,6 +15,7 @@ from batchlimit.ledger import MEMORY, Ledger
 from batchlimit.tuning.driver import Event, drive
 from batchlimit.tuning.limit import LimitSearch
 from batchlimit.tuning.question import Candidate, FindSettings, Question
+from batchlimit.validation import user_path
 
 if TYPE_CHECKING:
     from batchlimit.engine import Execution
@@ -49,7 +50,7 @@ def question_of(workload: Workload, settings: FindSettings, dataset_size: int) -
 
     tuners.get(settings.tuner)
     known = techniques.get(settings.techniques)
-    batch_size, baseline = asked_baseline(workload, settings)
+    batch_size, baseline = asked_baseline(workload, settings, dataset_size)
     plain = {**UNSCALED, "lr": baseline.peak_lr(batch_size), "reference_batch_size": batch_size}
     candidates = (
         tuple(_own_candidate(name, recipe) for name, recipe in workload.recipes.items())
@@ -100,7 +101,7 @@ def keeping(execution: Execution, ledger: str | Path) -> Execution:
     name = str(ledger).removeprefix("sqlite:///")
     if execution.checkpoints is not None or name == MEMORY or "://" in name:
         return execution
-    path = Path(name).expanduser().resolve()
+    path = user_path(name).resolve()
     return execution.model_copy(update={"checkpoints": path.with_name(f"{path.name}{FOLDER_SUFFIX}")})
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from batchlimit.cli.layers import Layers
 from batchlimit.config import Frozen
 from batchlimit.errors import InputError
+from batchlimit.validation import user_path
 
 if TYPE_CHECKING:
     from batchlimit.engine import Execution
@@ -157,7 +158,7 @@ def run_options(layers: Layers) -> RunOptions:
 def use_data_dir(folder: str | None) -> None:
     """Make the folder of data sets, if one was given, known to this process and its workers."""
     if folder is not None:
-        os.environ["BATCHLIMIT_DATA"] = str(Path(folder).expanduser().resolve())
+        os.environ["BATCHLIMIT_DATA"] = str(user_path(folder).resolve())
 
 
 def protocol(paper: bool) -> Literal["paper"] | None:
@@ -186,8 +187,9 @@ def _folder(text: str) -> Path:
     valid = "Valid: a folder that you may write to; it is made where there is none."
     if not text.strip():
         raise InputError(f"checkpoints is empty. {valid}")
+    folder = user_path(text)
     try:
-        folder = Path(text).expanduser().resolve()
+        folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".batchlimit-"):
             pass

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from batchlimit.errors import InputError
 from batchlimit.reports.folder import check_writable
+from batchlimit.validation import user_path
 
 _LONGEST = 60
 
@@ -44,10 +45,10 @@ def safe_name(workload: str) -> str:
 
 def places(workload: str, out: str | None, ledger: str | None) -> Places:
     """Return where a command on `workload` writes: './batchlimit-<workload>' and 'ledger.db' in it, unless given."""
-    folder = Path(out).expanduser() if out else Path(f"batchlimit-{safe_name(workload)}")
+    folder = user_path(out) if out else Path(f"batchlimit-{safe_name(workload)}")
     if ledger is None:
         return Places(folder, str(folder / "ledger.db"))
-    return Places(folder, ledger if "://" in ledger else str(Path(ledger).expanduser()))
+    return Places(folder, ledger if "://" in ledger else str(user_path(ledger)))
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def folder_of(workload: str | None, out: str | None, ledger: str | None) -> tupl
         return workload, out
     if Path(places(workload, None, None).ledger).is_file():
         return workload, None
-    folder = Path(workload).expanduser()
+    folder = user_path(workload)
     is_run = folder.name.startswith("batchlimit-") or (folder / "ledger.db").is_file()
     return (None, workload) if is_run else (workload, None)
 

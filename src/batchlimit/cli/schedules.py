@@ -19,6 +19,7 @@ from batchlimit.cli.terminal import Output
 from batchlimit.config import Scalar
 from batchlimit.durations import Duration
 from batchlimit.errors import InputError, unknown_name
+from batchlimit.validation import user_path
 
 _HEIGHT = 13
 _WIDEST = 100
@@ -87,7 +88,7 @@ def schedules(
     drawing = asked_for(name, _USUAL_STEPS if total is None else total, warmup, option or [])
     rows = _factors(drawing)
     if out is not None:
-        _write(drawing, out.expanduser())
+        _write(drawing, user_path(out))
     if as_json:
         steps, factors = [row[0] for row in rows], [row[1] for row in rows]
         print(json.dumps({**vars(drawing), "steps": steps, "factors": factors}, allow_nan=False))

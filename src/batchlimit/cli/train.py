@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from batchlimit.cli.exits import RUN_FAILED, resumable, say
 from batchlimit.cli.layers import OPTIONS, Layers
 from batchlimit.cli.training import TrainingProgress, measured, summary
 from batchlimit.errors import InputError
+from batchlimit.validation import user_path
 
 if TYPE_CHECKING:
     from batchlimit.config import TrialConfig
@@ -210,7 +210,7 @@ def _check_places(run_options: o.RunOptions) -> None:
     from batchlimit.reports.folder import check_writable
 
     if run_options.out is not None:
-        path = Path(run_options.out).expanduser()
+        path = user_path(run_options.out)
         if path.is_dir():
             raise InputError(f"--out '{path}' is a folder. Name a file in it, as '{path / 'record.json'}'.")
         check_writable(path.resolve().parent)
@@ -227,4 +227,4 @@ def _keep(record: TrialRecord, run_options: o.RunOptions) -> None:
             kept.add(record)
     if run_options.out is not None:
         text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
-        Path(run_options.out).expanduser().write_text(f"{text}\n", encoding="utf-8")
+        user_path(run_options.out).write_text(f"{text}\n", encoding="utf-8")

@@ -15,6 +15,7 @@ import numpy as np
 from batchlimit.data import idx
 from batchlimit.data.image_arrays import PARTS, ImageArrays
 from batchlimit.errors import InputError
+from batchlimit.validation import user_path
 
 
 class MissingPartsError(InputError):
@@ -54,7 +55,7 @@ class Place:
 def data_folder() -> Path | None:
     """Return the folder that BATCHLIMIT_DATA names, None where it is not set."""
     named = os.environ.get("BATCHLIMIT_DATA")
-    return Path(named).expanduser() if named else None
+    return user_path(named) if named else None
 
 
 def cache_folder() -> Path:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from batchlimit.config import Frozen
 from batchlimit.errors import InputError
+from batchlimit.validation import user_path
 
 
 class Execution(Frozen):
@@ -26,10 +27,7 @@ class Execution(Frozen):
     @field_validator("checkpoints")
     @classmethod
     def _home(cls, folder: Path | None) -> Path | None:
-        try:
-            return folder.expanduser() if folder is not None else None
-        except RuntimeError as error:
-            raise ValueError(f"checkpoints is '{folder}': {error}") from None
+        return user_path(folder) if folder is not None else None
 
     def torch_device(self) -> torch.device:
         """Return the device, choosing CUDA where 'auto' finds it.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from batchlimit.errors import InputError
 from batchlimit.ledger import codec
 from batchlimit.records import TrialRecord
+from batchlimit.validation import user_path
 
 if TYPE_CHECKING:
     from batchlimit.ledger.store import Store
@@ -62,7 +63,7 @@ class Ledger:
 
             store = open_url(name, writing=create)
             return cls._filled(store.where, store, writable=create)
-        return cls._open_file(Path(name).expanduser().resolve(), writing=create)
+        return cls._open_file(user_path(name).resolve(), writing=create)
 
     @classmethod
     def _open_file(cls, path: Path, *, writing: bool) -> Ledger:

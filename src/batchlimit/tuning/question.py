@@ -133,10 +133,16 @@ def checked_batch_sizes(sizes: tuple[int, ...], baseline: int, dataset_size: int
     return tuple(sorted({size for size in sizes if size > baseline} | {dataset_size}))
 
 
-def asked_baseline(workload: Workload, settings: FindSettings) -> tuple[int, Recipe]:
-    """Return the baseline's batch size and recipe: the workload's, with what the settings change."""
+def asked_baseline(workload: Workload, settings: FindSettings, dataset_size: int) -> tuple[int, Recipe]:
+    """Return the baseline's batch size and recipe: the workload's, with what the settings change.
+
+    Raises:
+        InputError: the batch size leaves no larger one among `dataset_size` examples, or the recipe cannot be.
+    """
     changes = dict(settings.baseline)
     batch_size: int = changes.pop("batch_size", workload.batch_size)
+    if not 0 < batch_size < dataset_size:
+        raise InputError(f"The baseline's batch_size is {batch_size}. Valid: 1 to {dataset_size - 1}.")
     return batch_size, workload.baseline.updated(changes)
 
 
@@ -155,9 +161,7 @@ def make_question(
     Raises:
         InputError: a batch size, a recipe name or the baseline cannot be.
     """
-    batch_size, baseline = asked_baseline(workload, settings)
-    if not 0 < batch_size < dataset_size:
-        raise InputError(f"The baseline's batch_size is {batch_size}. Valid: 1 to {dataset_size - 1}.")
+    batch_size, baseline = asked_baseline(workload, settings, dataset_size)
     if settings.recipes is not None:
         known = {candidate.name for candidate in candidates}
         for name in settings.recipes:
